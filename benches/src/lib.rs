@@ -1,0 +1,1 @@
+//! Micro benches on the cores; the benches themselves are in `benches/`.

@@ -1,0 +1,3 @@
+//! Wire types between the programs, by version of the API.
+
+pub mod v1;

@@ -1,0 +1,1 @@
+//! The fleet's registry, reports, plans, tokens and pages.

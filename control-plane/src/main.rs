@@ -1,0 +1,3 @@
+//! The fleet's registry, reports, plans, tokens and pages.
+
+fn main() {}

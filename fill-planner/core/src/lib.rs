@@ -1,0 +1,1 @@
+//! Forecast and placement: demand, catalogue and fleet to a numbered plan; pure.

@@ -1,0 +1,1 @@
+//! Plans what each appliance shall hold tomorrow.

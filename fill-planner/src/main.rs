@@ -1,0 +1,3 @@
+//! Plans what each appliance shall hold tomorrow.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Decisions of the appliance: ranges, conditions, responses, budgets, fill scheduling; pure.

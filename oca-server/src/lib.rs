@@ -1,0 +1,5 @@
+//! The Nightfill appliance: sends bytes, fills itself from its plan, reports.
+
+pub mod drain;
+pub mod namespace;
+pub mod traffic;

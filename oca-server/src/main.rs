@@ -1,0 +1,3 @@
+//! The Nightfill appliance: sends bytes, fills itself from its plan, reports.
+
+fn main() {}

@@ -1,0 +1,39 @@
+//! What the send path may serve: the seam between "which bytes" (a directory tree, or the appliance's store) and
+//! "how they are sent". A namespace answers from memory and file metadata; it never asks another machine.
+
+use cdn_types::ObjectDigest;
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+/// A file that may be sent.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Where it lies.
+    pub file: PathBuf,
+    /// Digest of its content; the strong ETag is made of it. Absent in a plain directory tree, where the ETag is
+    /// made of size and modification time.
+    pub digest: Option<ObjectDigest>,
+    /// Media type; absent = by the file name's extension.
+    pub media_type: Option<Arc<str>>,
+    /// Whether the path can never mean other bytes (`Cache-Control: immutable`).
+    pub immutable: bool,
+    /// Last-Modified; absent = the file's own modification time.
+    pub modified: Option<SystemTime>,
+}
+
+/// Maps URL paths to files and is told what was sent of them.
+pub trait Namespace: Send + Sync + 'static {
+    /// Finds the file for a percent-decoded, dot-segment-free URL path that starts with `/`.
+    fn find(&self, path: &str) -> Option<Found>;
+
+    /// Told once a response by the worker with index `worker` (0-based): `bytes` of the body were sent. Must not
+    /// block and must not contend between workers.
+    fn served(&self, worker: usize, digest: &ObjectDigest, bytes: u64) {
+        let _ = (worker, digest, bytes);
+    }
+
+    /// Told when reading the object's file failed or came up short while sending: the response was reset, and the
+    /// object must not be offered again until it was verified anew.
+    fn suspect(&self, digest: &ObjectDigest) {
+        let _ = digest;
+    }
+}

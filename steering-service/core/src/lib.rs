@@ -1,0 +1,1 @@
+//! Ranks appliances for one client and one asset, with reasons; pure.

@@ -1,0 +1,1 @@
+//! Which appliances for this viewer: JSON, 302, manifests, content steering.

@@ -1,0 +1,3 @@
+//! Which appliances for this viewer: JSON, 302, manifests, content steering.
+
+fn main() {}

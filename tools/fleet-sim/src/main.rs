@@ -1,0 +1,3 @@
+//! The fleet in virtual time, and seeded demand history.
+
+fn main() {}

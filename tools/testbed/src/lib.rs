@@ -1,0 +1,1 @@
+//! End-to-end tests with real programs and a real browser.
