@@ -1,1 +1,6 @@
 //! Decisions of the appliance: ranges, conditions, responses, budgets, fill scheduling; pure.
+
+pub mod fill;
+pub mod fill_blocks;
+pub mod fill_rate;
+pub mod fill_room;
