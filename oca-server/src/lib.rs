@@ -2,4 +2,5 @@
 
 pub mod drain;
 pub mod namespace;
+pub mod store;
 pub mod traffic;

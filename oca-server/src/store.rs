@@ -1,0 +1,531 @@
+//! The appliance's objects: what is on the disk, under which paths it is served, and what may go.
+//!
+//! An object is offered only while it lies whole under its digest, has a path, and nothing spoke against it since it
+//! was verified. The send path asks by path and never waits: it reads one immutable map and one flag. Everything
+//! that changes goes through one lock that the send path never takes, and changes the disk first, so that a crash at
+//! any point leaves either the state before or the state after.
+
+pub mod demand;
+pub mod index;
+pub mod layout;
+pub mod partial;
+
+use crate::namespace::{Found, Namespace};
+use arc_swap::ArcSwap;
+use cdn_types::{Bytes, Hour, ObjectDigest, plan::PlanItem, time::Timestamp};
+use demand::DemandTables;
+use index::{Index, IndexError};
+use layout::{Layout, RootLock, digest_of_name};
+use oca_core::{
+    fill::Sealed,
+    fill_room::{Unlisted, drop_order, make_room},
+};
+use partial::{Blocks, Partial};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+use tokio::sync::Notify;
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk.
+    #[error("{path}: {source}", path = .path.display())]
+    Disk {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index is damaged.
+    #[error("{path}: {source}; remove the file to start with an empty index: the plan names the objects again", path = .path.display())]
+    Index {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IndexError,
+    },
+}
+
+/// Why an object could not be opened for filling.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// The storage budget or the disk is full.
+    #[error("no room for object {digest} of {size}: {why}", digest = .digest.short())]
+    Full {
+        /// The object.
+        digest: ObjectDigest,
+        /// Its size.
+        size: Bytes,
+        /// Which limit was met.
+        why: String,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+}
+
+/// What the disk may be used for.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Most bytes of objects, whole and partial.
+    pub storage: Bytes,
+    /// Bytes of the file system that stay free.
+    pub min_free: Bytes,
+}
+
+/// One object as the send path sees it.
+#[derive(Debug)]
+struct Object {
+    digest: ObjectDigest,
+    file: PathBuf,
+    offered: AtomicBool,
+}
+
+/// What the send path reads.
+#[derive(Debug, Default)]
+struct Routes {
+    paths: HashMap<String, Route>,
+    objects: HashMap<ObjectDigest, Arc<Object>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    object: Arc<Object>,
+    media_type: Arc<str>,
+}
+
+/// What is known of an object on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    /// Verified when it was put in place.
+    Held,
+    /// It lies there, but under no path: it is verified before it is offered.
+    Unverified,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    index: Index,
+    listed: BTreeSet<ObjectDigest>,
+    plan_drops: Vec<ObjectDigest>,
+    on_disk: BTreeMap<ObjectDigest, (Bytes, Disk)>,
+    /// Room taken by partial objects.
+    partial: BTreeMap<ObjectDigest, Bytes>,
+}
+
+/// The appliance's store; see the module.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    budget: Budget,
+    routes: ArcSwap<Routes>,
+    state: Mutex<State>,
+    /// Grows with every change of what is offered.
+    generation: AtomicU64,
+    suspects: Mutex<BTreeSet<ObjectDigest>>,
+    suspected: Notify,
+    /// Counters of the send path.
+    pub demand: DemandTables,
+    _lock: RootLock,
+}
+
+impl Store {
+    /// Opens the folder, making it if need be, and finds out what is there by name and size.
+    pub fn open(root: &Path, budget: Budget, workers: usize) -> Result<Self, StoreError> {
+        let layout = Layout::new(root);
+        let disk = |path: PathBuf| move |source| StoreError::Disk { path, source };
+        let lock = layout.prepare().map_err(disk(root.to_owned()))?;
+        let index = Index::load(&layout.index()).map_err(|source| StoreError::Index {
+            path: layout.index(),
+            source,
+        })?;
+        let state = State {
+            on_disk: scan_objects(&layout, &index).map_err(disk(layout.objects()))?,
+            partial: scan_partials(&layout).map_err(disk(layout.partials()))?,
+            index,
+            ..State::default()
+        };
+        clear_folder(&layout.quarantines()).map_err(disk(layout.quarantines()))?;
+        let store = Self {
+            layout,
+            budget,
+            routes: ArcSwap::default(),
+            state: Mutex::new(state),
+            generation: AtomicU64::new(1),
+            suspects: Mutex::default(),
+            suspected: Notify::new(),
+            demand: DemandTables::new(workers),
+            _lock: lock,
+        };
+        store.rebuild_routes(&store.state());
+        Ok(store)
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a plan: its paths, what it lists, and in which order it would drop. Partial objects that it does
+    /// not list are removed; nothing that is held is.
+    pub fn adopt(&self, items: &[PlanItem], drops: &[ObjectDigest]) -> io::Result<()> {
+        let mut state = self.state();
+        let listed: BTreeSet<_> = items.iter().map(|i| i.digest).collect();
+        let mut index = state.index.clone();
+        index.merge(items);
+        index
+            .paths
+            .retain(|_, e| listed.contains(&e.digest) || state.on_disk.contains_key(&e.digest));
+        if index != state.index {
+            index.save(&self.layout.index())?;
+            state.index = index;
+        }
+        state.listed = listed;
+        state.plan_drops = drops.to_vec();
+        let stale: Vec<_> = state
+            .partial
+            .keys()
+            .copied()
+            .filter(|d| !state.listed.contains(d))
+            .collect();
+        for digest in stale {
+            partial::remove(&self.layout, &digest)?;
+            state.partial.remove(&digest);
+        }
+        self.rebuild_routes(&state);
+        Ok(())
+    }
+
+    fn rebuild_routes(&self, state: &State) {
+        let before = self.routes.load();
+        let mut routes = Routes::default();
+        for (path, entry) in &state.index.paths {
+            let object = routes.objects.entry(entry.digest).or_insert_with(|| {
+                let known = before.objects.get(&entry.digest).cloned();
+                known.unwrap_or_else(|| self.new_object(entry.digest, state))
+            });
+            let route = Route {
+                object: object.clone(),
+                media_type: entry.media_type.as_str().into(),
+            };
+            routes.paths.insert(path.clone(), route);
+        }
+        self.routes.store(Arc::new(routes));
+        self.generation.fetch_add(1, Relaxed);
+    }
+
+    fn new_object(&self, digest: ObjectDigest, state: &State) -> Arc<Object> {
+        let held = matches!(state.on_disk.get(&digest), Some((_, Disk::Held)));
+        Arc::new(Object {
+            digest,
+            file: self.layout.object(&digest),
+            offered: AtomicBool::new(held),
+        })
+    }
+
+    /// Sets whether an object is offered; answers whether it was.
+    fn set_offered(&self, digest: &ObjectDigest, on: bool) -> bool {
+        let routes = self.routes.load();
+        let before = routes
+            .objects
+            .get(digest)
+            .is_some_and(|o| o.offered.swap(on, Relaxed));
+        if before != on {
+            self.generation.fetch_add(1, Relaxed);
+        }
+        before
+    }
+
+    /// Whether an object is offered to viewers now.
+    pub fn offers(&self, digest: &ObjectDigest) -> bool {
+        let routes = self.routes.load();
+        routes
+            .objects
+            .get(digest)
+            .is_some_and(|o| o.offered.load(Relaxed))
+    }
+
+    /// Everything that is offered, and a number that grows whenever it changes.
+    pub fn inventory(&self) -> (u64, BTreeSet<ObjectDigest>) {
+        // The number is read first: a change in between shows up as a further one later.
+        let generation = self.generation();
+        let routes = self.routes.load();
+        let offered = routes.objects.values().filter(|o| o.offered.load(Relaxed));
+        (generation, offered.map(|o| o.digest).collect())
+    }
+
+    /// The number of [`inventory`](Self::inventory) alone.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    /// Bytes taken by objects, whole and partial.
+    pub fn used(&self) -> Bytes {
+        used(&self.state())
+    }
+
+    /// Whether an object lies whole on the disk but must be verified before it can be offered.
+    pub fn is_unverified(&self, digest: &ObjectDigest) -> bool {
+        matches!(self.state().on_disk.get(digest), Some((_, Disk::Unverified)))
+    }
+
+    /// Opens an object for filling, taking its room. What the plan does not list is dropped as far as that is
+    /// needed for it.
+    pub fn open_partial(&self, digest: ObjectDigest, blocks: Blocks) -> Result<Partial, RoomError> {
+        let size = blocks.size;
+        let mut state = self.state();
+        let full = |why: String| RoomError::Full { digest, size, why };
+        let needed = Bytes(size.0 - state.partial.get(&digest).map_or(0, |p| p.0.min(size.0)));
+        let unlisted = unlisted(&state);
+        let drops = make_room(needed, used(&state), self.budget.storage, &unlisted)
+            .map_err(|e| full(format!("storage budget of {}: {e}", self.budget.storage)))?;
+        self.drop_locked(&mut state, &drops)?;
+        let mut rest = unlisted
+            .into_iter()
+            .map(|u| u.digest)
+            .filter(|d| !drops.contains(d));
+        loop {
+            let error = match self.try_open_partial(digest, &blocks, needed) {
+                Ok(partial) => {
+                    state.partial.insert(digest, size);
+                    return Ok(partial);
+                }
+                Err(e) if layout::is_full(&e) => e,
+                Err(e) => return Err(e.into()),
+            };
+            state.partial.remove(&digest);
+            match rest.next() {
+                Some(next) => self.drop_locked(&mut state, &[next])?,
+                None => return Err(full(error.to_string())),
+            }
+        }
+    }
+
+    fn try_open_partial(&self, digest: ObjectDigest, blocks: &Blocks, needed: Bytes) -> io::Result<Partial> {
+        let free = free_space(self.layout.root())?;
+        if needed.0 > 0 && free.0 < needed.0.saturating_add(self.budget.min_free.0) {
+            let text = format!(
+                "the disk has {free} free, of which {} stay free",
+                self.budget.min_free
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        }
+        Partial::open(&self.layout, digest, blocks.clone())
+    }
+
+    /// Verifies a complete partial object and offers it.
+    pub fn seal(&self, partial: &Partial) -> io::Result<Sealed> {
+        let sealed = partial.seal(&self.layout)?;
+        let mut state = self.state();
+        match &sealed {
+            Sealed::Held => {
+                state.partial.remove(partial.digest());
+                self.offer_locked(&mut state, partial.digest(), partial.size());
+            }
+            Sealed::Failed => {
+                state.partial.remove(partial.digest());
+            }
+            Sealed::Damaged(_) => {}
+        }
+        Ok(sealed)
+    }
+
+    fn offer_locked(&self, state: &mut State, digest: &ObjectDigest, size: Bytes) {
+        state.on_disk.insert(*digest, (size, Disk::Held));
+        self.set_offered(digest, true);
+    }
+
+    /// Verifies an object that lies on the disk, from the first byte to the last: offered if it is right, removed
+    /// if not. Answers whether it is right.
+    pub fn verify(&self, digest: &ObjectDigest) -> io::Result<bool> {
+        let found = partial::digest_file(&self.layout.object(digest));
+        let right = matches!(&found, Ok((_, whole, _)) if whole == digest);
+        let mut state = self.state();
+        if let (true, Ok((size, ..))) = (right, found) {
+            self.offer_locked(&mut state, digest, size);
+        } else {
+            self.drop_locked(&mut state, &[*digest])?;
+        }
+        Ok(right)
+    }
+
+    /// Removes every object that the plan does not list; answers how many.
+    pub fn drop_unlisted(&self) -> io::Result<usize> {
+        let mut state = self.state();
+        let drops: Vec<_> = unlisted(&state).into_iter().map(|u| u.digest).collect();
+        self.drop_locked(&mut state, &drops)?;
+        Ok(drops.len())
+    }
+
+    fn drop_locked(&self, state: &mut State, digests: &[ObjectDigest]) -> io::Result<()> {
+        for digest in digests {
+            self.set_offered(digest, false);
+            layout::remove_if_there(&self.layout.object(digest))?;
+            state.on_disk.remove(digest);
+            tracing::info!(object = %digest.short(), "dropped");
+        }
+        let gone =
+            |e: &index::Entry| !state.listed.contains(&e.digest) && !state.on_disk.contains_key(&e.digest);
+        let paths = &state.index.paths;
+        if !digests.is_empty() && paths.values().any(gone) {
+            let kept = paths
+                .iter()
+                .filter(|(_, e)| !gone(e))
+                .map(|(p, e)| (p.clone(), e.clone()));
+            state.index.paths = kept.collect();
+            // A full disk may refuse this; the old index then names objects that are not there, which is harmless.
+            if let Err(e) = state.index.save(&self.layout.index()) {
+                tracing::warn!(error = %e, "cannot write the path index");
+            }
+            self.rebuild_routes(state);
+        }
+        Ok(())
+    }
+
+    /// Objects that the send path found unreadable since the last call. None is offered until
+    /// [`release`](Self::release).
+    pub fn take_suspects(&self) -> BTreeSet<ObjectDigest> {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *suspects)
+    }
+
+    /// Resolves when there may be suspects.
+    pub async fn suspected(&self) {
+        self.suspected.notified().await;
+    }
+
+    /// Verifies a suspect out of the way of viewers: back in place if it is right, removed if not. Answers whether
+    /// it is right.
+    pub fn release(&self, digest: &ObjectDigest) -> io::Result<bool> {
+        let (from, aside) = (self.layout.object(digest), self.layout.quarantine(digest));
+        if fs::rename(&from, &aside).is_err() {
+            self.drop_locked(&mut self.state(), &[*digest])?;
+            return Ok(false);
+        }
+        let right = matches!(partial::digest_file(&aside), Ok((_, whole, _)) if whole == *digest);
+        if right {
+            fs::rename(&aside, &from)?;
+            let mut state = self.state();
+            let size = state.on_disk.get(digest).map_or(Bytes(0), |(size, _)| *size);
+            self.offer_locked(&mut state, digest, size);
+        } else {
+            layout::remove_if_there(&aside)?;
+            self.drop_locked(&mut self.state(), &[*digest])?;
+        }
+        Ok(right)
+    }
+}
+
+impl Namespace for Store {
+    fn find(&self, path: &str) -> Option<Found> {
+        let routes = self.routes.load();
+        let route = routes.paths.get(path)?;
+        route.object.offered.load(Relaxed).then(|| Found {
+            file: route.object.file.clone(),
+            digest: Some(route.object.digest),
+            media_type: Some(route.media_type.clone()),
+            immutable: true,
+            modified: None,
+        })
+    }
+
+    fn served(&self, worker: usize, digest: &ObjectDigest, bytes: u64) {
+        self.demand
+            .count(worker, Hour::of(Timestamp::now()), *digest, bytes);
+    }
+
+    fn suspect(&self, digest: &ObjectDigest) {
+        if self.set_offered(digest, false) {
+            let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+            suspects.insert(*digest);
+            self.suspected.notify_one();
+        }
+    }
+}
+
+fn used(state: &State) -> Bytes {
+    let whole: Bytes = state.on_disk.values().map(|(size, _)| *size).sum();
+    let partial: Bytes = state.partial.values().copied().sum();
+    Bytes(whole.0 + partial.0)
+}
+
+fn unlisted(state: &State) -> Vec<Unlisted> {
+    let unlisted = state.on_disk.iter().filter(|(d, _)| !state.listed.contains(d));
+    let unlisted = unlisted.map(|(digest, (size, _))| Unlisted {
+        digest: *digest,
+        size: *size,
+    });
+    drop_order(unlisted.collect(), &state.plan_drops)
+}
+
+/// Bytes that this process may still write to a file system.
+pub fn free_space(path: &Path) -> io::Result<Bytes> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(Bytes(stat.blocks_available() * stat.fragment_size()))
+}
+
+/// Bytes of a file system.
+pub fn total_space(path: &Path) -> io::Result<Bytes> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(Bytes(stat.blocks() * stat.fragment_size()))
+}
+
+/// Objects on the disk. One whose size is not the index's is removed: it can only be a torn one.
+fn scan_objects(layout: &Layout, index: &Index) -> io::Result<BTreeMap<ObjectDigest, (Bytes, Disk)>> {
+    let sizes: HashMap<_, _> = index.paths.values().map(|e| (e.digest, e.size)).collect();
+    let mut found = BTreeMap::new();
+    for folder in fs::read_dir(layout.objects())? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(folder)? {
+            let path = file?.path();
+            let Some(digest) = digest_of_name(&path).filter(|d| layout.object(d) == path) else {
+                continue;
+            };
+            let size = Bytes(fs::metadata(&path)?.len());
+            match sizes.get(&digest) {
+                Some(expected) if *expected != size => {
+                    tracing::warn!(object = %digest.short(), %size, %expected, "object has the wrong size; removed");
+                    layout::remove_if_there(&path)?;
+                }
+                Some(_) => _ = found.insert(digest, (size, Disk::Held)),
+                None => _ = found.insert(digest, (size, Disk::Unverified)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn scan_partials(layout: &Layout) -> io::Result<BTreeMap<ObjectDigest, Bytes>> {
+    let mut found = BTreeMap::new();
+    for file in fs::read_dir(layout.partials())? {
+        let path = file?.path();
+        if let Some(digest) = digest_of_name(&path) {
+            found.insert(digest, Bytes(fs::metadata(&path)?.len()));
+        }
+    }
+    Ok(found)
+}
+
+fn clear_folder(folder: &Path) -> io::Result<()> {
+    for file in fs::read_dir(folder)? {
+        layout::remove_if_there(&file?.path())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
