@@ -1,5 +1,6 @@
 //! The Nightfill appliance: sends bytes, fills itself from its plan, reports.
 
+pub mod config;
 pub mod drain;
 pub mod namespace;
 pub mod store;
