@@ -2,7 +2,16 @@
 //! "how they are sent". A namespace answers from memory and file metadata; it never asks another machine.
 
 use cdn_types::ObjectDigest;
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+pub mod directory;
 
 /// A file that may be sent.
 #[derive(Debug, Clone)]
@@ -24,6 +33,18 @@ pub struct Found {
 pub trait Namespace: Send + Sync + 'static {
     /// Finds the file for a percent-decoded, dot-segment-free URL path that starts with `/`.
     fn find(&self, path: &str) -> Option<Found>;
+
+    /// Opens what [`find`](Self::find) found. It must not wait for anything but the file system.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::NotFound`] is answered 404.
+    fn open(&self, found: &Found) -> io::Result<File> {
+        // O_NONBLOCK: opening a FIFO must not hang the worker; it has no effect on regular files.
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&found.file)
+    }
 
     /// Told once a response by the worker with index `worker` (0-based): `bytes` of the body were sent. Must not
     /// block and must not contend between workers.

@@ -38,6 +38,10 @@ impl Traffic {
             workers: (0..workers).map(|_| WorkerTraffic::default()).collect(),
         }
     }
+    /// How many workers it counts for.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
     /// The counters of one worker (0-based).
     pub fn worker(&self, index: usize) -> &WorkerTraffic {
         &self.workers[index]

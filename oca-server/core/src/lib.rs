@@ -1,6 +1,9 @@
 //! Decisions of the appliance: ranges, conditions, responses, budgets, fill scheduling; pure.
 
+pub mod budget;
+pub mod etag;
 pub mod fill;
 pub mod fill_blocks;
 pub mod fill_rate;
 pub mod fill_room;
+pub mod media_type;

@@ -1,3 +1,8 @@
-//! The operator's command line.
+//! The operator's command line. See [`nightfill::cli`].
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nightfill::cli::start(nightfill::cli::Cli::parse())
+}

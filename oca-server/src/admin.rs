@@ -1,0 +1,142 @@
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `POST /v1/drain` and `POST /v1/undrain`, apart from viewers
+//! and meant for the operator's network alone. It runs on the main thread's runtime: a scrape costs no worker anything.
+
+use crate::{drain::Drain, metrics::Metrics};
+use bytes::Bytes;
+use cdn_types::api::v1::Condition;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+/// Admin connections at once: a few scrapers and an operator.
+const MAX_CONNECTIONS: usize = 64;
+/// Longest wait for a request's head.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Pause after a failed `accept`, so that a full descriptor table does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What `/readyz` says of the parts that only the program's composition knows.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    /// Whether viewers may be sent here (drain is added by the admin listener itself).
+    pub ready: bool,
+    /// What is wrong, if anything.
+    pub conditions: Vec<Condition>,
+}
+
+/// What the admin listener shows and switches.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Rendered at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Switched by `/v1/drain` and `/v1/undrain`.
+    pub drain: Drain,
+    /// Asked at each `/readyz`; must not block.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+/// Starts the listener on the current tokio runtime and returns its address; it ends with the runtime.
+pub async fn start(listen: SocketAddr, state: AdminState) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(listen).await?;
+    let addr = listener.local_addr()?;
+    tokio::spawn(accept(listener, state));
+    Ok(addr)
+}
+
+async fn accept(listener: TcpListener, state: AdminState) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let response = answer(&state, &request);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "admin connection ended");
+            }
+            drop(slot);
+        });
+    }
+}
+
+fn answer(state: &AdminState, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => {
+            let drains = f64::from(u8::from(state.drain.is_draining()));
+            state.metrics.gauge("oca_draining", &[]).set(drains);
+            text(
+                StatusCode::OK,
+                "text/plain; version=0.0.4",
+                state.metrics.render(),
+            )
+        }
+        (&Method::GET, "/healthz") => text(StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        (&Method::GET, "/readyz") => ready(state),
+        (&Method::POST, "/v1/drain") => switch(state, true),
+        (&Method::POST, "/v1/undrain") => switch(state, false),
+        (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET"),
+        (_, "/v1/drain" | "/v1/undrain") => not_allowed("POST"),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", "not found\n".to_owned()),
+    }
+}
+
+fn ready(state: &AdminState) -> Response<Full<Bytes>> {
+    let readiness = (state.readiness)();
+    let draining = state.drain.is_draining();
+    let ready = readiness.ready && !draining;
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = json!({"ready": ready, "draining": draining, "conditions": readiness.conditions});
+    text(status, "application/json", format!("{body}\n"))
+}
+
+fn switch(state: &AdminState, on: bool) -> Response<Full<Bytes>> {
+    state.drain.set_draining(on);
+    tracing::info!(draining = on, "drain switched by the admin listener");
+    let body = json!({"draining": state.drain.is_draining()});
+    text(StatusCode::OK, "application/json", format!("{body}\n"))
+}
+
+fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "text/plain",
+        format!("use {allow}\n"),
+    );
+    let allow = header::HeaderValue::from_static(allow);
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+fn text(status: StatusCode, media_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let media_type = header::HeaderValue::from_static(media_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}

@@ -1,0 +1,59 @@
+//! Limits of the send path: what one connection, one request and one worker may use. Every wait has an end and every
+//! buffer a size, so that no client can hold more than its share. The defaults fit players; `--profile` narrows the
+//! amounts.
+
+use oca_core::budget::Budgets;
+use std::time::Duration;
+
+/// What a viewer's connection may use before it is refused, answered 429 or cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections at once over all workers; further ones are answered 429 with `Retry-After`.
+    pub connections: usize,
+    /// Most bytes of one request head (request line and fields); more is answered 431.
+    pub header_bytes: usize,
+    /// Longest time from a request's first byte (or the accept) to its last header byte.
+    pub header_time: Duration,
+    /// Longest wait for the next request on a connection.
+    pub idle_time: Duration,
+    /// Longest time in which a client takes no byte of a response before it is cut.
+    pub slow_read: Duration,
+    /// Longest TLS handshake.
+    pub handshake_time: Duration,
+    /// Most byte ranges in one request; with more the `Range` field is ignored (RFC 9110 §14.2).
+    pub ranges: usize,
+    /// Most request-body bytes that are read and thrown away; a longer body is answered 413.
+    pub discarded_body: u64,
+    /// Most files that one worker holds open between requests.
+    pub open_files: usize,
+    /// What a shed client is told to wait (`Retry-After`).
+    pub retry_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 16 << 10, // CMCD keys and a signed URL fit ten times over
+            header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75), // above the longest usual segment duration
+            slow_read: Duration::from_secs(60), // a paused player comes back with a range request
+            handshake_time: Duration::from_secs(10),
+            ranges: 32,
+            discarded_body: 64 << 10,
+            open_files: 1024,
+            retry_after: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// The default limits with the amounts of a machine's budgets.
+    pub fn from_budgets(budgets: &Budgets) -> Self {
+        Self {
+            connections: budgets.connections as usize,
+            open_files: budgets.open_files_per_worker as usize,
+            ..Self::default()
+        }
+    }
+}

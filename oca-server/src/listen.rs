@@ -1,0 +1,67 @@
+//! Listening sockets: one a worker on the same address (`SO_REUSEPORT`), so that the kernel spreads connections and
+//! workers share no accept queue. The first socket of an address is bound without the option: a port that another
+//! program holds is then an error and not a silent share.
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::{io, net::SocketAddr, net::TcpListener};
+
+/// Connections that the kernel holds for a worker between two of its turns.
+const BACKLOG: i32 = 4096;
+/// Unsent bytes in a socket's buffer above which it is not writable: enough for the send path to stay ahead of the
+/// network, little enough that a slow client's progress is seen and its memory is bounded.
+const NOT_SENT_LOWAT: u32 = 256 << 10;
+
+/// Binds `count` listeners to one address; with port 0 the kernel picks one port for all.
+pub fn listeners(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let first = socket(addr)?;
+    first.bind(&addr.into())?;
+    first.set_reuse_port(true)?;
+    first.listen(BACKLOG)?;
+    let first = TcpListener::from(first);
+    let addr = first.local_addr()?;
+    let mut all = vec![first];
+    for _ in 1..count {
+        let next = socket(addr)?;
+        next.set_reuse_port(true)?;
+        next.bind(&addr.into())?;
+        next.listen(BACKLOG)?;
+        all.push(next.into());
+    }
+    Ok(all)
+}
+
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(addr.ip() != std::net::Ipv6Addr::UNSPECIFIED)?; // [::] serves both families
+    }
+    Ok(socket)
+}
+
+/// Sets what every accepted connection needs; failures only cost speed and are left alone.
+pub fn tune(stream: &impl std::os::fd::AsFd) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOWAT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_workers_share_the_port_that_the_kernel_picked() {
+        let all = listeners("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let ports: Vec<u16> = all.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        assert!(ports[0] != 0 && ports.iter().all(|p| *p == ports[0]), "{ports:?}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_not_a_share() {
+        let held = listeners("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let e = listeners(held[0].local_addr().unwrap(), 2).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::AddrInUse);
+    }
+}

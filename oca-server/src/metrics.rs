@@ -1,0 +1,244 @@
+//! Every metric of the appliance in one table, and the registry made from it. Handles are asked for by name, so that a
+//! metric that is not in the table cannot exist; workers keep local handles and flush them a few times a second, so
+//! that no counter's cache line travels between cores on the hot path.
+
+use cdn_types::metric::{Kind, Metric, Stability};
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder,
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+/// All metrics of `oca-server`.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "oca_connections",
+        kind: Kind::Gauge,
+        unit: "connections",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Viewer connections open now",
+    },
+    Metric {
+        name: "oca_connections_accepted_total",
+        kind: Kind::Counter,
+        unit: "connections",
+        labels: &["listener"],
+        stability: Stability::Stable,
+        help: "Viewer connections accepted, by listener (plain, tls)",
+    },
+    Metric {
+        name: "oca_connections_shed_total",
+        kind: Kind::Counter,
+        unit: "connections",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Connections answered 429 or closed because the connection limit was reached",
+    },
+    Metric {
+        name: "oca_connections_cut_total",
+        kind: Kind::Counter,
+        unit: "connections",
+        labels: &["reason"],
+        stability: Stability::Stable,
+        help: "Connections cut by a limit: header_time, slow_reader, tls_handshake, drain_limit",
+    },
+    Metric {
+        name: "oca_requests_total",
+        kind: Kind::Counter,
+        unit: "requests",
+        labels: &["protocol", "status"],
+        stability: Stability::Stable,
+        help: "Requests answered, by protocol (HTTP/1.0, HTTP/1.1, HTTP/2) and status",
+    },
+    Metric {
+        name: "oca_sent_bytes_total",
+        kind: Kind::Counter,
+        unit: "bytes",
+        labels: &["protocol"],
+        stability: Stability::Stable,
+        help: "Body bytes sent to viewers",
+    },
+    Metric {
+        name: "oca_request_seconds",
+        kind: Kind::Histogram,
+        unit: "seconds",
+        labels: &["protocol"],
+        stability: Stability::Stable,
+        help: "From the request's last header byte to the response's last byte given to the kernel",
+    },
+    Metric {
+        name: "oca_body_faults_total",
+        kind: Kind::Counter,
+        unit: "responses",
+        labels: &["cause"],
+        stability: Stability::Stable,
+        help: "Responses reset because the file came up short (short) or could not be read (read_error)",
+    },
+    Metric {
+        name: "oca_access_log_dropped_total",
+        kind: Kind::Counter,
+        unit: "lines",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Access-log lines dropped because the writer fell behind or failed",
+    },
+    Metric {
+        name: "oca_open_files",
+        kind: Kind::Gauge,
+        unit: "files",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Files held open for sending, all workers",
+    },
+    Metric {
+        name: "oca_tls_handshakes_total",
+        kind: Kind::Counter,
+        unit: "handshakes",
+        labels: &["outcome"],
+        stability: Stability::Stable,
+        help: "TLS handshakes: full, resumed, failed",
+    },
+    Metric {
+        name: "oca_draining",
+        kind: Kind::Gauge,
+        unit: "state",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "1 while new viewers are unwanted, else 0",
+    },
+];
+
+/// Upper bounds of the duration histograms in seconds: a cached segment to a slow viewer's long download.
+const DURATION_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+type Refresh = Box<dyn Fn(&Metrics) + Send>;
+
+/// The registry: one family for each entry of [`METRICS`].
+pub struct Metrics {
+    registry: Registry,
+    counters: HashMap<&'static str, IntCounterVec>,
+    gauges: HashMap<&'static str, GaugeVec>,
+    histograms: HashMap<&'static str, HistogramVec>,
+    refresh: Mutex<Vec<Refresh>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const WELL_FORMED: &str = "a test registers every entry of METRICS";
+const IN_TABLE: &str = "metric names in the code stand in METRICS with that kind and these labels";
+
+impl Metrics {
+    /// Registers the whole table.
+    pub fn new() -> Self {
+        let mut m = Self {
+            registry: Registry::new(),
+            counters: HashMap::new(),
+            gauges: HashMap::new(),
+            histograms: HashMap::new(),
+            refresh: Mutex::default(),
+        };
+        for metric in METRICS {
+            m.register(metric);
+        }
+        m
+    }
+
+    fn register(&mut self, metric: &Metric) {
+        let (name, help, labels) = (metric.name, metric.help, metric.labels);
+        match metric.kind {
+            Kind::Counter => {
+                let vec = IntCounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED);
+                self.registry.register(Box::new(vec.clone())).expect(WELL_FORMED);
+                self.counters.insert(name, vec);
+            }
+            Kind::Gauge => {
+                let vec = GaugeVec::new(Opts::new(name, help), labels).expect(WELL_FORMED);
+                self.registry.register(Box::new(vec.clone())).expect(WELL_FORMED);
+                self.gauges.insert(name, vec);
+            }
+            Kind::Histogram => {
+                let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+                let vec = HistogramVec::new(opts, labels).expect(WELL_FORMED);
+                self.registry.register(Box::new(vec.clone())).expect(WELL_FORMED);
+                self.histograms.insert(name, vec);
+            }
+        }
+    }
+
+    /// The counter of this name and label values, which must be in [`METRICS`].
+    pub fn counter(&self, name: &str, labels: &[&str]) -> IntCounter {
+        let family = self.counters.get(name).expect(IN_TABLE);
+        family.get_metric_with_label_values(labels).expect(IN_TABLE)
+    }
+
+    /// The gauge of this name and label values, which must be in [`METRICS`].
+    pub fn gauge(&self, name: &str, labels: &[&str]) -> Gauge {
+        let family = self.gauges.get(name).expect(IN_TABLE);
+        family.get_metric_with_label_values(labels).expect(IN_TABLE)
+    }
+
+    /// The histogram of this name and label values, which must be in [`METRICS`].
+    pub fn histogram(&self, name: &str, labels: &[&str]) -> Histogram {
+        let family = self.histograms.get(name).expect(IN_TABLE);
+        family.get_metric_with_label_values(labels).expect(IN_TABLE)
+    }
+
+    /// Has `refresh` called before every rendering, to set gauges from state that lives elsewhere.
+    pub fn on_scrape(&self, refresh: impl Fn(&Self) + Send + 'static) {
+        let mut list = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        list.push(Box::new(refresh));
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> String {
+        for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            refresh(self);
+        }
+        let mut out = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut out)
+            .expect("writing to memory does not fail");
+        String::from_utf8(out).expect("the text format is UTF-8")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_the_table_can_be_rendered() {
+        let m = Metrics::new();
+        for metric in METRICS {
+            let labels: Vec<&str> = metric.labels.iter().map(|_| "x").collect();
+            match metric.kind {
+                Kind::Counter => m.counter(metric.name, &labels).inc(),
+                Kind::Gauge => m.gauge(metric.name, &labels).set(1.0),
+                Kind::Histogram => m.histogram(metric.name, &labels).observe(0.1),
+            }
+        }
+        m.on_scrape(|m| m.gauge("oca_connections", &[]).set(42.0));
+        let text = m.render();
+        for metric in METRICS {
+            assert!(text.contains(metric.name), "{}", metric.name);
+        }
+        assert!(text.contains("oca_connections 42"), "{text}");
+    }
+}

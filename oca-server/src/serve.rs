@@ -1,0 +1,169 @@
+//! `oca-server serve`: a directory tree by path, nothing else needed. Also how benchmarks and conformance suites reach
+//! the send path, so its surface is kept stable.
+
+use crate::{
+    access_log::AccessLogTarget,
+    admin::{self, AdminState, Readiness},
+    drain::Drain,
+    limits::Limits,
+    machine,
+    metrics::Metrics,
+    namespace::directory::Directory,
+    server::{Server, ServerConfig, TlsConfig},
+    signals,
+    traffic::Traffic,
+};
+use anyhow::{Context, bail};
+use clap::Args;
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Directory to serve; names starting with a dot do not exist
+    #[arg(long, value_name = "DIR")]
+    pub root: PathBuf,
+    /// Address for HTTP, e.g. 127.0.0.1:8080; port 0 = any free one
+    #[arg(long, value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Address for HTTPS (HTTP/1.1 and HTTP/2)
+    #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
+    pub tls_listen: Option<SocketAddr>,
+    /// Certificate chain (PEM, leaf first)
+    #[arg(long, value_name = "PEM", requires = "tls_listen")]
+    pub cert: Option<PathBuf>,
+    /// Private key (PEM)
+    #[arg(long, value_name = "PEM", requires = "tls_listen")]
+    pub key: Option<PathBuf>,
+    /// Address for HTTP/3
+    #[arg(long, value_name = "ADDR")]
+    pub quic_listen: Option<SocketAddr>,
+    /// Worker threads [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// Address for /metrics, /healthz, /readyz, POST /v1/drain; keep it away from viewers
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Hardware profile that budgets are computed from: a built-in name or a file
+    #[arg(long, value_name = "P", default_value = "laptop")]
+    pub profile: String,
+    /// Access log: a file, - for standard output, or off
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub access_log: String,
+    /// Longest time to finish what runs after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub drain_seconds: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// Limits that tests and unusual networks change.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Most connections at once [default: by the profile]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// Longest time for a request's head
+    #[arg(long, value_name = "SECONDS")]
+    header_seconds: Option<u64>,
+    /// Longest wait for the next request
+    #[arg(long, value_name = "SECONDS")]
+    idle_seconds: Option<u64>,
+    /// Longest time in which a client takes nothing
+    #[arg(long, value_name = "SECONDS")]
+    slow_read_seconds: Option<u64>,
+}
+
+impl LimitArgs {
+    fn apply(&self, mut limits: Limits) -> Limits {
+        let set = |target: &mut Duration, seconds: Option<u64>| {
+            if let Some(seconds) = seconds {
+                *target = Duration::from_secs(seconds);
+            }
+        };
+        set(&mut limits.header_time, self.header_seconds);
+        set(&mut limits.idle_time, self.idle_seconds);
+        set(&mut limits.slow_read, self.slow_read_seconds);
+        limits.connections = self.max_connections.unwrap_or(limits.connections);
+        limits
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = config(args)?;
+    let root = Directory::open(&args.root)
+        .with_context(|| format!("cannot serve --root {}", args.root.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(args, config, root))
+}
+
+fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
+    if args.quic_listen.is_some() {
+        bail!("--quic-listen: HTTP/3 is not built yet; leave it out and use --tls-listen");
+    }
+    let workers = args.workers.map_or_else(machine::default_workers, usize::from);
+    let profile = machine::profile(&args.profile).context("--profile")?;
+    let budgets = oca_core::budget::budgets(&profile, machine::measure(workers))?;
+    let tls = match (args.tls_listen, &args.cert, &args.key) {
+        (Some(listen), Some(cert), Some(key)) => Some(TlsConfig {
+            listen,
+            cert: cert.clone(),
+            key: key.clone(),
+        }),
+        _ => None,
+    };
+    Ok(ServerConfig {
+        listen: args.listen,
+        tls,
+        workers,
+        limits: args.limits.apply(Limits::from_budgets(&budgets)),
+        access_log: AccessLogTarget::parse(&args.access_log),
+        metrics: Arc::new(Metrics::new()),
+    })
+}
+
+async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyhow::Result<()> {
+    let drain = Drain::default();
+    signals::stop_on_signals(drain.clone())?;
+    let traffic = Arc::new(Traffic::new(config.workers));
+    let state = AdminState {
+        metrics: Arc::clone(&config.metrics),
+        drain: drain.clone(),
+        readiness: Arc::new(|| Readiness {
+            ready: true,
+            conditions: Vec::new(),
+        }),
+    };
+    let admin = match args.admin_listen {
+        Some(addr) => Some(
+            admin::start(addr, state)
+                .await
+                .with_context(|| format!("--admin-listen {addr}"))?,
+        ),
+        None => None,
+    };
+    let server = Server::start(config, Arc::new(root), traffic, drain.clone())?;
+    announce(&server, admin);
+    server.join(&drain, Duration::from_secs(args.drain_seconds)).await;
+    Ok(())
+}
+
+/// The ready line: first on standard output, before any access-log line can follow.
+fn announce(server: &Server, admin: Option<SocketAddr>) {
+    let mut line = serde_json::json!({"ready": "oca-server", "listen": server.listen_addr()});
+    if let Some(tls) = server.tls_addr() {
+        line["tls"] = serde_json::json!(tls);
+    }
+    if let Some(admin) = admin {
+        line["admin"] = serde_json::json!(admin);
+    }
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush()); // nobody reads it: serve all the same
+}

@@ -1,0 +1,312 @@
+//! One worker: a thread with its own current-thread runtime, listeners, open files, log batch and counters. A
+//! connection lives and dies on the worker that accepted it; workers share only read-only configuration and the
+//! namespace.
+
+use crate::{
+    access_log::LogSender, clock::Clock, counters::Counters, drain::Drain, files::OpenFiles, http,
+    limits::Limits, listen, metrics::Metrics, namespace::Namespace, pool::Pool, tls::Acceptors,
+    traffic::Traffic,
+};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc, watch},
+    task::LocalSet,
+    time::MissedTickBehavior,
+};
+
+/// How often a worker flushes its counters and log batch and closes files that nobody asks for.
+const TICK: Duration = Duration::from_millis(200);
+/// Pause after a failed `accept` (descriptors used up): what is open goes on, new ones wait in the kernel.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Connections over the limit that a worker answers 429 at once; any further one is closed unanswered.
+const SHED_SLOTS: usize = 64;
+
+/// What a worker is made of; moved into its thread.
+pub struct Seed {
+    /// 0-based.
+    pub index: usize,
+    /// Plain HTTP listener.
+    pub plain: StdListener,
+    /// HTTPS listener.
+    pub secure: Option<(StdListener, Acceptors)>,
+    /// What clients may use.
+    pub limits: Limits,
+    /// Access log.
+    pub log: LogSender,
+    /// Shared metrics.
+    pub metrics: Arc<Metrics>,
+    /// What is served.
+    pub namespace: Arc<dyn Namespace>,
+    /// Traffic counters.
+    pub traffic: Arc<Traffic>,
+    /// Stop signal.
+    pub drain: Drain,
+    /// Becomes true when the drain's limit is over.
+    pub cut: watch::Receiver<bool>,
+    /// Dropped when the worker ends.
+    pub done: mpsc::Sender<()>,
+    /// Core to run on.
+    pub core: Option<usize>,
+}
+
+/// What the connections of a worker share.
+pub struct Worker {
+    /// 0-based.
+    pub index: usize,
+    /// What clients may use.
+    pub limits: Limits,
+    /// What is served.
+    pub namespace: Arc<dyn Namespace>,
+    /// Open files.
+    pub files: RefCell<OpenFiles>,
+    /// Access log.
+    pub log: RefCell<LogSender>,
+    /// Metrics.
+    pub counters: RefCell<Counters>,
+    /// Time, for headers and the log.
+    pub clock: Clock,
+    /// Buffers for what cannot be sent by `sendfile`.
+    pub pool: Pool,
+    traffic: Arc<Traffic>,
+    stopping: Cell<bool>,
+    stop: Notify,
+    emptied: Notify,
+    shedding: Cell<usize>,
+    boundary: Cell<u64>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Whether open connections should end after their running response.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Resolves when [`is_stopping`](Self::is_stopping) becomes true.
+    pub async fn stopped(&self) {
+        if !self.is_stopping() {
+            self.stop.notified().await;
+        }
+    }
+
+    /// This worker's traffic counters.
+    pub fn traffic(&self) -> &crate::traffic::WorkerTraffic {
+        self.traffic.worker(self.index)
+    }
+
+    /// A number for the boundary of a multipart response: unguessable enough that no file holds it by chance.
+    pub fn boundary(&self) -> u64 {
+        // SplitMix64's step: odd, so that all 2^64 values come before one repeats.
+        let next = self.boundary.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.boundary.set(next);
+        let mixed = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    }
+}
+
+/// An open connection; counts itself.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.traffic().connections.fetch_add(1, Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.0.traffic().connections.fetch_sub(1, Relaxed) == 1 {
+            self.0.emptied.notify_one();
+        }
+    }
+}
+
+/// One core for each worker, from those that this process may use; empty if there are fewer cores than workers.
+pub fn cores(workers: usize) -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else {
+        return Vec::new();
+    };
+    let cores: Vec<usize> = (0..CpuSet::count())
+        .filter(|c| allowed.is_set(*c).unwrap_or(false))
+        .collect();
+    if cores.len() < workers { Vec::new() } else { cores }
+}
+
+/// Starts the worker's thread.
+pub fn spawn(seed: Seed) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name(format!("worker-{}", seed.index))
+        .spawn(move || {
+            if let Some(core) = seed.core {
+                pin(core);
+            }
+            let local = LocalSet::new();
+            local.block_on(&runtime, run(seed));
+        })
+}
+
+fn pin(core: usize) {
+    let mut set = CpuSet::new();
+    if let Err(error) = set
+        .set(core)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+    {
+        tracing::debug!(core, %error, "not pinned"); // costs some cache misses, nothing else
+    }
+}
+
+async fn run(seed: Seed) {
+    let worker = Rc::new(Worker {
+        index: seed.index,
+        files: RefCell::new(OpenFiles::new(seed.limits.open_files, &seed.metrics)),
+        limits: seed.limits,
+        namespace: seed.namespace,
+        log: RefCell::new(seed.log),
+        counters: RefCell::new(Counters::new(seed.metrics)),
+        clock: Clock::default(),
+        pool: Pool::default(),
+        traffic: seed.traffic,
+        stopping: Cell::new(false),
+        stop: Notify::new(),
+        emptied: Notify::new(),
+        shedding: Cell::new(0),
+        boundary: Cell::new(getrandom::u64().unwrap_or(seed.index as u64)),
+    });
+    let mut accepting = vec![tokio::task::spawn_local(accept(
+        Rc::clone(&worker),
+        seed.plain,
+        None,
+    ))];
+    if let Some((listener, tls)) = seed.secure {
+        accepting.push(tokio::task::spawn_local(accept(
+            Rc::clone(&worker),
+            listener,
+            Some(tls),
+        )));
+    }
+    let ticks = tokio::task::spawn_local(tick(Rc::clone(&worker)));
+    seed.drain.stopped().await;
+    worker.stopping.set(true);
+    worker.stop.notify_waiters();
+    for task in accepting {
+        if task.await.is_err() {
+            tracing::error!("an accept loop ended by a panic");
+        }
+    }
+    let mut cut = seed.cut;
+    tokio::select! {
+        () = emptied(&worker) => {}
+        _ = cut.wait_for(|cut| *cut) => {
+            let left = worker.traffic().connections.load(Relaxed);
+            worker.counters.borrow_mut().add("oca_connections_cut_total", "drain_limit", left);
+            tracing::warn!(connections = left, "cut at the end of the drain's limit");
+        }
+    }
+    ticks.abort();
+    drop(seed.done); // connections that are left end with the LocalSet, reset by their own guards
+}
+
+async fn emptied(worker: &Worker) {
+    while worker.traffic().connections.load(Relaxed) > 0 {
+        worker.emptied.notified().await;
+    }
+}
+
+async fn tick(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        worker.log.borrow_mut().flush();
+        worker.counters.borrow().flush();
+        worker.files.borrow_mut().close_idle();
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot watch a listener"),
+    };
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(&worker, stream, peer, tls.as_ref()),
+                Err(error) => {
+                    tracing::debug!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = worker.stopped() => break,
+        }
+    }
+    // Who is in the kernel's queue already got a connection from our side: serve it instead of resetting it.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            admit(&worker, stream, peer, tls.as_ref());
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
+    listen::tune(&stream);
+    let listener = if tls.is_some() { "tls" } else { "plain" };
+    worker
+        .counters
+        .borrow_mut()
+        .add("oca_connections_accepted_total", listener, 1);
+    if worker.traffic.totals().connections >= worker.limits.connections as u64 {
+        return shed(worker, stream, peer, tls);
+    }
+    let open = Open::new(worker);
+    let acceptor = tls.map(|t| t.full.clone());
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        http::serve(&worker, stream, peer, acceptor).await;
+        drop(open);
+    });
+}
+
+fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
+    worker
+        .counters
+        .borrow_mut()
+        .add("oca_connections_shed_total", "", 1);
+    if worker.shedding.get() >= SHED_SLOTS {
+        return;
+    }
+    worker.shedding.set(worker.shedding.get() + 1);
+    let acceptor = tls.map(|t| t.shed.clone());
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        http::shed(&worker, stream, peer, acceptor).await;
+        worker.shedding.set(worker.shedding.get() - 1);
+    });
+}

@@ -1,0 +1,260 @@
+//! `nightfill demo`: what a newcomer sees first. Packs films, starts a whole CDN, feeds two weeks of (simulated) demand,
+//! plans, fills, and tells where to look; with `--once` it plays in a real browser and prints what it saw.
+
+use crate::{
+    browser::Browser,
+    local::{Layout, LocalCdn, Net, program::binary},
+};
+use anyhow::{Context, Result, ensure};
+use cdn_types::{Bytes, OcaId, PlanNumber, plan::Plan, title::TitleManifest};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Length of a demo title: long enough to look round, short enough to pack six in a minute or two.
+const TITLE_SECONDS: u32 = 60;
+/// How long `--once` lets each player play.
+const WATCH_SECONDS: u32 = 20;
+/// Most that a player may need for that: start-up and a busy machine included.
+const WATCH_LIMIT: Duration = Duration::from_secs(120);
+/// Most that filling six short titles may take.
+const FILL_LIMIT: Duration = Duration::from_secs(120);
+/// Seed of the simulated demand history.
+const SEED: &str = "7";
+/// The demo's own pictures, made by ffmpeg.
+const TEST_SOURCES: &[(&str, &str, &str)] = &[
+    ("test-card", "Test card", "testsrc2=size=1280x720:rate=25"),
+    ("mandelbrot", "Mandelbrot", "mandelbrot=size=1280x720:rate=25:maxiter=512"),
+    ("game-of-life", "Game of Life", "life=size=320x180:rate=25:ratio=0.2:mold=10:death_color=#203050,scale=1280:720:flags=neighbor"),
+];
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Play a title with both players in headless Chromium, print a table, stop everything.
+    #[arg(long)]
+    pub once: bool,
+    /// Your own films instead of the six built-in titles.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub media: Vec<PathBuf>,
+    /// Folder for everything that the demo writes; packed titles in it are used again.
+    #[arg(long, default_value = "demo")]
+    pub dir: PathBuf,
+    /// Folder of the players' scripts (npm's node_modules).
+    #[arg(long)]
+    pub players: PathBuf,
+    /// The film clip that three of the six titles are made of.
+    #[arg(long)]
+    pub clip: PathBuf,
+}
+
+/// One film to pack.
+struct Film {
+    id: String,
+    name: String,
+    args: Vec<String>,
+}
+
+/// Shows the demo.
+pub async fn run(args: &DemoArgs) -> Result<()> {
+    let films = if args.media.is_empty() { built_in(&args.clip) } else { own(&args.media)? };
+    let dir = absolute(&args.dir)?;
+    let titles = pack_all(&films, &dir.join("media"))?;
+
+    println!("starting origin, control plane, steering and three appliances");
+    let run_dir = dir.join("run");
+    if run_dir.exists() {
+        fs::remove_dir_all(&run_dir).with_context(|| format!("cannot empty {}", run_dir.display()))?;
+    }
+    let mut layout = Layout::two_sites(Net::DEMO, &run_dir)?;
+    layout.players = Some(absolute(&args.players)?);
+    let cdn = LocalCdn::start(layout).await?;
+    tokio::select! {
+        shown = show(&cdn, args, &titles) => shown?,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    println!("stopping");
+    cdn.stop().await
+}
+
+async fn show(cdn: &LocalCdn, args: &DemoArgs, titles: &[PathBuf]) -> Result<()> {
+    println!("publishing {} titles", titles.len());
+    cdn.publish(titles)?;
+    println!("feeding two weeks of simulated demand history");
+    feed_history(cdn).await?;
+    println!("planning tomorrow and filling");
+    let number = cdn.plan(&day(1)).await?;
+    cdn.until_filled(number, FILL_LIMIT).await?;
+    let plan = cdn.client.plan(number).await?;
+    let checked = verify(cdn, &plan)?;
+    if args.once {
+        return watch(cdn, titles, &checked).await;
+    }
+    let control = cdn.control.url()?;
+    let title = title_id(&titles[0])?;
+    print!("{}", what_to_try(&control, &cdn.steering.url()?, &title, number, &args.dir));
+    std::future::pending().await
+}
+
+fn what_to_try(control: &str, steering: &str, title: &str, plan: PlanNumber, dir: &Path) -> String {
+    format!(
+        "\nA whole CDN runs on this machine. Ctrl-C stops it.\n\n\
+         operator page   {control}/\n\
+         player page     {control}/player\n\
+         API             {control}/v1/openapi.json\n\n\
+         Try:\n\
+         - play a title, then stop its appliance: kill -9 the `oca-server run` that the player page names\n\
+         - ask why an appliance was chosen:  nightfill explain --steering {steering} --client 127.0.0.1 --asset {title}\n\
+         - a viewer of the other site:       nightfill explain --steering {steering} --client 10.2.0.9 --asset {title}\n\
+         - drain an appliance:               nightfill drain north-1 --control {control} --token-file {dir}/run/control/admin.token\n\
+         - look at the plan:                 nightfill plan show {plan} --control {control}\n\
+         - logs of every program:            {dir}/run/log\n",
+        dir = dir.display()
+    )
+}
+
+/// Packs what is not packed yet; the folders in the films' order.
+fn pack_all(films: &[Film], media: &Path) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(media).with_context(|| format!("cannot make {}", media.display()))?;
+    let mut folders = Vec::new();
+    for (n, film) in films.iter().enumerate() {
+        let folder = media.join(&film.id);
+        if !folder.join("title.json").is_file() {
+            println!("packing {} of {}: {}", n + 1, films.len(), film.name);
+            let status = Command::new(binary("nightfill")?)
+                .arg("pack")
+                .args(&film.args)
+                .args(["--id", &film.id, "--name", &film.name, "--out"])
+                .arg(media)
+                .arg("--overwrite")
+                .status()?;
+            ensure!(status.success(), "packing {} failed (above)", film.name);
+        }
+        folders.push(folder);
+    }
+    Ok(folders)
+}
+
+fn built_in(clip: &Path) -> Vec<Film> {
+    let seconds = TITLE_SECONDS.to_string();
+    let mut films = Vec::new();
+    for n in 1..=3 {
+        let name = format!("Big Buck Bunny {n}");
+        let args = [clip.display().to_string(), "--min-seconds".into(), seconds.clone(), "--burn".into(), name.clone()];
+        films.push(Film { id: format!("bunny-{n}"), name, args: args.to_vec() });
+    }
+    for (id, name, source) in TEST_SOURCES {
+        let args = [format!("lavfi:{source}"), "--min-seconds".into(), seconds.clone(), "--burn".into(), name.to_string()];
+        films.push(Film { id: id.to_string(), name: name.to_string(), args: args.to_vec() });
+    }
+    films
+}
+
+fn own(media: &[PathBuf]) -> Result<Vec<Film>> {
+    let film = |(n, path): (usize, &PathBuf)| -> Result<Film> {
+        let path = absolute(path)?;
+        ensure!(path.is_file(), "{} is not a file", path.display());
+        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Film { id: format!("own-{}", n + 1), name, args: vec![path.display().to_string()] })
+    };
+    media.iter().enumerate().map(film).collect()
+}
+
+async fn feed_history(cdn: &LocalCdn) -> Result<()> {
+    let dir = &cdn.layout.dir;
+    let (catalogue, history) = (dir.join("catalogue.json"), dir.join("history.csv"));
+    fs::write(&catalogue, serde_json::to_vec(&cdn.client.catalogue().await?)?)?;
+    let regions: Vec<_> = cdn.layout.sites.iter().map(|s| s.region.as_str()).collect();
+    let (from, to) = (catalogue.display().to_string(), history.display().to_string());
+    let (regions, until) = (regions.join(","), day(0));
+    let args = ["history", "--catalog", &from, "--regions", &regions, "--days", "14", "--until", &until];
+    cdn.run("fleet-sim", &[&args[..], &["--seed", SEED, "--out", &to]].concat())?;
+    cdn.client.import_demand_csv(&history).await
+}
+
+/// Every planned object on every appliance's disk, digests computed anew; one row an appliance.
+fn verify(cdn: &LocalCdn, plan: &Plan) -> Result<Vec<Held>> {
+    let mut rows = Vec::new();
+    for part in &plan.appliances {
+        let root = cdn.appliance_root(&part.appliance);
+        let found = crate::verify::planned_objects(&root, part)?;
+        if let Some(bad) = found.iter().find(|o| !o.fault.is_empty()) {
+            anyhow::bail!("{}: {} {}", part.appliance, bad.path, bad.fault);
+        }
+        rows.push(Held {
+            appliance: part.appliance.clone(),
+            objects: found.len(),
+            bytes: part.items.iter().map(|i| i.size).sum(),
+        });
+    }
+    Ok(rows)
+}
+
+/// What an appliance was found to hold.
+struct Held {
+    appliance: OcaId,
+    objects: usize,
+    bytes: Bytes,
+}
+
+async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> {
+    println!("\ntitles packed: {}", titles.len());
+    for folder in titles {
+        let title = read_title(folder)?;
+        let (objects, size) = (title.objects.len(), title.size().to_string());
+        println!("  {:<14} {:>3} renditions  {objects:>3} objects  {size:>9}", title.id, title.renditions.len());
+    }
+    println!("\nplanned objects present with matching digests:");
+    for row in held {
+        println!("  {:<14} {:>3} objects  {:>9}", row.appliance, row.objects, row.bytes.to_string());
+    }
+    let browser = Browser::start().await?;
+    let title = title_id(&titles[0])?;
+    let mut shares: BTreeMap<String, u64> = BTreeMap::new();
+    println!("\nplayed in headless Chromium:");
+    for player in ["hls", "dash"] {
+        browser.open(&cdn.player_page(&title, player)?).await?;
+        let past = format!("return window.nightfill && window.nightfill.position > {WATCH_SECONDS}");
+        browser.until(&past, WATCH_LIMIT).await.with_context(|| format!("the {player} player did not play"))?;
+        let state = browser.run("return window.nightfill").await?;
+        let position = state["position"].as_f64().unwrap_or_default();
+        let errors = state["errors"].as_array().map_or(0, Vec::len);
+        println!("  {player:<14} {title} to {position:.1} s, {errors} errors");
+        for (appliance, bytes) in state["bytesByAppliance"].as_object().into_iter().flatten() {
+            *shares.entry(appliance.clone()).or_default() += bytes.as_u64().unwrap_or_default();
+        }
+    }
+    browser.close().await?;
+    let all: u64 = shares.values().sum();
+    ensure!(all > 0, "the player page counted no bytes");
+    println!("\nshare of the players' bytes by appliance:");
+    for (appliance, bytes) in &shares {
+        println!("  {appliance:<14} {:>9}  {:>5.1} %", Bytes(*bytes).to_string(), *bytes as f64 * 100.0 / all as f64);
+    }
+    Ok(())
+}
+
+fn read_title(folder: &Path) -> Result<TitleManifest> {
+    let path = folder.join("title.json");
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a title", path.display()))
+}
+
+fn title_id(folder: &Path) -> Result<String> {
+    Ok(read_title(folder)?.id.to_string())
+}
+
+/// Today's date of universal time plus `offset` days.
+pub fn day(offset: i64) -> String {
+    let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date();
+    today.saturating_add(offset.days()).to_string()
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))
+}
