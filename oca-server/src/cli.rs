@@ -1,6 +1,9 @@
 //! The command line. Parsing only: each command has its own module that checks and runs it.
 
-use crate::serve::{self, ServeArgs};
+use crate::{
+    appliance::{self, ConfigArgs},
+    serve::{self, ServeArgs},
+};
 use clap::{Parser, Subcommand};
 
 /// The Nightfill appliance: sends bytes, fills itself from its plan, reports.
@@ -26,6 +29,10 @@ pub struct Cli {
 pub enum Command {
     /// Serve a directory tree by path
     Serve(ServeArgs),
+    /// Run an appliance: fill by plan, serve, report
+    Run(ConfigArgs),
+    /// Say what is wrong with an appliance's configuration, or what it comes to
+    Check(ConfigArgs),
 }
 
 /// Runs the command until its end.
@@ -35,5 +42,7 @@ pub enum Command {
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Run(args) => appliance::run(&args),
+        Command::Check(args) => appliance::check(&args),
     }
 }

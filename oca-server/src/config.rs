@@ -187,24 +187,7 @@ impl Config {
 
     /// The profile: built in, or read from its file.
     pub fn hardware(&self) -> Result<HardwareProfile, Problem> {
-        let problem = |what: String| Err(self.problem("profile", what));
-        if !self.profile.ends_with(".toml") {
-            return HardwareProfile::builtin(&self.profile).map_or_else(
-                || {
-                    let names: Vec<_> = HardwareProfile::names().collect();
-                    let names = names.join(", ");
-                    problem(format!(
-                        "`{}` is not built in; use one of {names}, or the path of a .toml file",
-                        self.profile
-                    ))
-                },
-                Ok,
-            );
-        }
-        match fs::read_to_string(&self.profile) {
-            Ok(text) => HardwareProfile::parse(&text).or_else(|e| problem(format!("{}: {e}", self.profile))),
-            Err(e) => problem(format!("cannot read {}: {e}", self.profile)),
-        }
+        crate::machine::profile(&self.profile).map_err(|e| self.problem("profile", e.to_string()))
     }
 
     /// Looks at what the file refers to, changing nothing.

@@ -2,19 +2,24 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod appliance;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod control;
 mod counters;
 pub mod drain;
 mod files;
+pub mod fill;
 mod http;
 pub mod limits;
 mod listen;
 pub mod machine;
 pub mod metrics;
 pub mod namespace;
+pub mod plan_watch;
 mod pool;
+pub mod report;
 pub mod serve;
 pub mod server;
 pub mod signals;

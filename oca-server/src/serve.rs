@@ -156,7 +156,7 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
 }
 
 /// The ready line: first on standard output, before any access-log line can follow.
-fn announce(server: &Server, admin: Option<SocketAddr>) {
+pub(crate) fn announce(server: &Server, admin: Option<SocketAddr>) {
     let mut line = serde_json::json!({"ready": "oca-server", "listen": server.listen_addr()});
     if let Some(tls) = server.tls_addr() {
         line["tls"] = serde_json::json!(tls);

@@ -188,8 +188,8 @@ impl Store {
             .paths
             .retain(|_, e| listed.contains(&e.digest) || state.on_disk.contains_key(&e.digest));
         if index != state.index {
-            index.save(&self.layout.index())?;
             state.index = index;
+            self.save_index(&state);
         }
         state.listed = listed;
         state.plan_drops = drops.to_vec();
@@ -205,6 +205,14 @@ impl Store {
         }
         self.rebuild_routes(&state);
         Ok(())
+    }
+
+    /// A full disk may refuse this. Objects that the old index does not name are verified after a restart before
+    /// they are offered; objects that it names and that are gone do no harm.
+    fn save_index(&self, state: &State) {
+        if let Err(e) = state.index.save(&self.layout.index()) {
+            tracing::warn!(error = %e, "cannot write the path index");
+        }
     }
 
     fn rebuild_routes(&self, state: &State) {
@@ -333,10 +341,10 @@ impl Store {
                 state.partial.remove(partial.digest());
                 self.offer_locked(&mut state, partial.digest(), partial.size());
             }
-            Sealed::Failed => {
+            Sealed::Foreign => {
                 state.partial.remove(partial.digest());
             }
-            Sealed::Damaged(_) => {}
+            Sealed::Damaged(_) | Sealed::Failed => {}
         }
         Ok(sealed)
     }
@@ -384,10 +392,7 @@ impl Store {
                 .filter(|(_, e)| !gone(e))
                 .map(|(p, e)| (p.clone(), e.clone()));
             state.index.paths = kept.collect();
-            // A full disk may refuse this; the old index then names objects that are not there, which is harmless.
-            if let Err(e) = state.index.save(&self.layout.index()) {
-                tracing::warn!(error = %e, "cannot write the path index");
-            }
+            self.save_index(state);
             self.rebuild_routes(state);
         }
         Ok(())

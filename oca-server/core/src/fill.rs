@@ -136,7 +136,9 @@ pub enum Sealed {
     Held,
     /// These blocks are wrong on the disk and must be fetched again.
     Damaged(Vec<u32>),
-    /// Every block matches and the whole does not, or the disk failed: started anew later.
+    /// Every block matches and the whole does not: the block digests are another object's. Started anew, much later.
+    Foreign,
+    /// The disk failed: tried again later.
     Failed,
 }
 
@@ -441,13 +443,14 @@ impl Fill {
     pub fn sealed(&mut self, item: usize, now: Duration, sealed: Sealed) {
         match sealed {
             Sealed::Held => self.put_away(item, State::Held),
-            Sealed::Damaged(wrong) => {
+            Sealed::Damaged(ref wrong) => {
                 let mut verified = BlockSet::full(block_count(self.items[item].size));
-                wrong.into_iter().for_each(|b| verified.remove(b));
+                wrong.iter().for_each(|b| verified.remove(*b));
                 self.opened(item, verified);
             }
-            Sealed::Failed => {
-                self.items[item].retry_at = self.wake_at(now + DISK_PAUSE);
+            Sealed::Foreign | Sealed::Failed => {
+                let pause = if sealed == Sealed::Foreign { CORRUPT_PAUSE } else { DISK_PAUSE };
+                self.items[item].retry_at = self.wake_at(now + pause);
                 self.put_away(item, State::Missing);
             }
         }

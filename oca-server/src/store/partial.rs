@@ -178,7 +178,7 @@ impl Partial {
             .collect();
         if wrong.is_empty() {
             remove(layout, &self.digest)?;
-            return Ok(Sealed::Failed);
+            return Ok(Sealed::Foreign);
         }
         let mut journal = self.lock();
         wrong.iter().for_each(|b| journal.verified.remove(*b));
@@ -318,7 +318,7 @@ mod tests {
         let digest = ObjectDigest::of(b"something else");
         let p = Partial::open(&layout, digest, blocks.clone()).unwrap();
         (0..2).for_each(|b| p.write_block(b, block_of(&data, b)).unwrap());
-        assert_eq!(p.seal(&layout).unwrap(), Sealed::Failed);
+        assert_eq!(p.seal(&layout).unwrap(), Sealed::Foreign);
         assert!(!layout.object(&digest).exists() && !layout.partial(&digest).exists());
     }
 

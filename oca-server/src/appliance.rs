@@ -1,0 +1,339 @@
+//! `oca-server run` and `oca-server check`: the composition of an appliance. Serving comes first and needs nobody:
+//! what the folder holds is offered before the control plane was asked for anything, and goes on when it is away.
+
+use crate::{
+    access_log::AccessLogTarget,
+    admin::{self, AdminState, Readiness},
+    config::{Config, Problem},
+    control::{Control, Identity, join::Joining},
+    drain::Drain,
+    fill::{FillContext, Filler, fetch},
+    limits::Limits,
+    machine,
+    metrics::Metrics,
+    plan_watch::{PlanWatch, Plans},
+    report::{Facts, Presence, Reporter, conditions::Conditions},
+    serve,
+    server::{Server, ServerConfig, TlsConfig},
+    signals,
+    store::{self, Budget, Store},
+    traffic::Traffic,
+};
+use anyhow::{Context, anyhow, bail};
+use cdn_types::{
+    Bytes,
+    api::v1::{Capacity, FillStatus, JoinRequest},
+};
+use clap::Args;
+use oca_core::budget::Budgets;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// Threads of the runtime that fills, reports and answers the operator. Workers have threads of their own.
+const CONTROL_THREADS: usize = 2;
+/// Longest time to finish what runs after SIGTERM.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// Longest wait for work on the disk at the end.
+const DISK_TIME: Duration = Duration::from_secs(5);
+
+/// Arguments of `run` and `check`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The appliance's configuration (TOML; docs/formats/appliance-config.md)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// What a checked configuration comes to on this machine.
+#[derive(Debug)]
+struct Settled {
+    config: Config,
+    profile: String,
+    workers: usize,
+    budgets: Budgets,
+    capacity: Capacity,
+}
+
+/// Says what is wrong with a configuration, or what it comes to.
+///
+/// # Errors
+/// When the file cannot be read or has problems, which are printed one a line before.
+pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
+    let settled = match read(&args.config)? {
+        Ok(settled) => settled,
+        Err(problems) => {
+            for problem in &problems {
+                eprintln!("{}", problem.in_file(&args.config));
+            }
+            let s = if problems.len() == 1 { "" } else { "s" };
+            bail!("{}: {} problem{s}", args.config.display(), problems.len());
+        }
+    };
+    let (c, b, k) = (&settled.config, &settled.budgets, &settled.capacity);
+    println!("ok: {}", args.config.display());
+    for (name, value) in [
+        ("appliance", c.id.to_string()),
+        ("control", c.control.clone()),
+        ("root", c.root.display().to_string()),
+        ("profile", settled.profile.clone()),
+        ("workers", settled.workers.to_string()),
+        ("storage", format!("{} (of which nothing is used below {} free)", k.storage, c.min_free)),
+        ("egress", k.egress.to_string()),
+        ("fill_rate", format!("{} by {} requests at once", k.fill_rate, c.fill_parallel)),
+        ("connections", b.connections.to_string()),
+        ("open files", format!("{} a worker", b.open_files_per_worker)),
+        ("ram_hot", b.ram_hot.to_string()),
+    ] {
+        println!("  {name:<12} {value}");
+    }
+    Ok(())
+}
+
+/// Runs the appliance until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+    let settled = read(&args.config)?.map_err(|problems| {
+        let more = match problems.len() {
+            1 => String::new(),
+            n => format!(" (and {} more: oca-server check --config {})", n - 1, args.config.display()),
+        };
+        anyhow!("{}{more}", problems[0].in_file(&args.config))
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(start_and_serve(settled));
+    runtime.shutdown_timeout(DISK_TIME);
+    result
+}
+
+/// Reads, checks and settles a configuration; touches nothing but what it reads.
+fn read(file: &Path) -> anyhow::Result<Result<Settled, Vec<Problem>>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(Config::parse(&text, folder).and_then(settle))
+}
+
+fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
+    let problems = config.probe();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let profile = config.hardware().map_err(|p| vec![p])?;
+    let cores = machine::default_workers().min(profile.cores as usize);
+    let workers = config.workers.unwrap_or(cores);
+    let budgets = oca_core::budget::budgets(&profile, machine::measure(workers))
+        .map_err(|e| vec![config.problem("profile", e.to_string())])?;
+    let storage = config.storage.unwrap_or(profile.storage());
+    let storage = storage.0.min(disk_room(&config)?.0);
+    let capacity = Capacity {
+        storage: Bytes(storage),
+        egress: config.egress.unwrap_or(profile.safe_egress),
+        fill_rate: config.fill_rate.unwrap_or(budgets.fill_rate),
+    };
+    Ok(Settled {
+        profile: profile.name,
+        workers,
+        budgets,
+        capacity,
+        config,
+    })
+}
+
+/// What the root's file system has room for, whatever the profile says.
+fn disk_room(config: &Config) -> Result<Bytes, Vec<Problem>> {
+    let there = config.root.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let total = store::total_space(there)
+        .map_err(|e| vec![config.problem("root", format!("cannot look at {}: {e}", there.display()))])?;
+    match total.0.checked_sub(config.min_free.0) {
+        None | Some(0) => {
+            let what = format!("the file system of root has {total} in all: nothing would be left to fill");
+            Err(vec![config.problem("min_free", what)])
+        }
+        Some(room) => Ok(Bytes(room)),
+    }
+}
+
+/// The running parts that know each other.
+struct Appliance {
+    config: Config,
+    profile: String,
+    control: Control,
+    conditions: Conditions,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    store: Arc<Store>,
+    traffic: Arc<Traffic>,
+    plans: Plans,
+    fetched: Arc<AtomicU64>,
+    presence: Presence,
+}
+
+async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
+    let drain = Drain::default();
+    signals::stop_on_signals(drain.clone())?;
+    let config = settled.config.clone();
+    let budget = Budget {
+        storage: settled.capacity.storage,
+        min_free: config.min_free,
+    };
+    let store = Arc::new(Store::open(&config.root, budget, settled.workers)?);
+    let identity = Identity::load(&store.layout().identity(), &config.id)
+        .with_context(|| store.layout().identity().display().to_string())?;
+    if identity.is_none() && config.join_token.is_none() {
+        bail!("{} has not joined yet: give join_token or join_token_file", config.id);
+    }
+    let metrics = Arc::new(Metrics::new());
+    let traffic = Arc::new(Traffic::new(settled.workers));
+    let namespace = store.clone();
+    let server = Server::start(server_config(&settled, metrics.clone()), namespace, traffic.clone(), drain.clone())?;
+    let presence = Presence {
+        base_url: config.base_url.clone().unwrap_or_else(|| format!("http://{}", server.listen_addr())),
+        capacity: settled.capacity,
+        report_seconds: config.report_seconds,
+    };
+    let appliance = Appliance {
+        control: Control::new(config.control.clone())?,
+        conditions: Conditions::default(),
+        plans: Plans::load(store.layout(), &config.id)?,
+        fetched: Arc::default(),
+        profile: settled.profile,
+        metrics,
+        drain: drain.clone(),
+        store,
+        traffic,
+        presence,
+        config,
+    };
+    let admin = appliance.start_admin().await?;
+    serve::announce(&server, admin);
+    let tasks = appliance.spawn(identity)?;
+    server.join(&drain, DRAIN_TIME).await;
+    for task in tasks {
+        let _ = tokio::time::timeout(DISK_TIME, task).await; // it ends with the process in any case
+    }
+    Ok(())
+}
+
+fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
+    let config = &settled.config;
+    ServerConfig {
+        listen: config.listen,
+        tls: config.tls.clone().map(|t| TlsConfig {
+            listen: t.listen,
+            cert: t.cert,
+            key: t.key,
+        }),
+        workers: settled.workers,
+        limits: Limits::from_budgets(&settled.budgets),
+        access_log: AccessLogTarget::parse(&config.access_log),
+        metrics,
+    }
+}
+
+impl Appliance {
+    async fn start_admin(&self) -> anyhow::Result<Option<std::net::SocketAddr>> {
+        let store = self.store.clone();
+        self.metrics.on_scrape(move |m| {
+            m.gauge("oca_store_objects", &[]).set(store.inventory().1.len() as f64);
+            m.gauge("oca_store_bytes", &[]).set(store.used().0 as f64);
+        });
+        let Some(listen) = self.config.admin_listen else {
+            return Ok(None);
+        };
+        let conditions = self.conditions.clone();
+        let state = AdminState {
+            metrics: self.metrics.clone(),
+            drain: self.drain.clone(),
+            readiness: Arc::new(move || Readiness {
+                ready: true,
+                conditions: conditions.list(),
+            }),
+        };
+        let bound = admin::start(listen, state).await;
+        Ok(Some(bound.with_context(|| format!("admin_listen {listen}"))?))
+    }
+
+    /// Starts filling from the kept plan at once, and the rest as soon as there is an identity.
+    fn spawn(self, identity: Option<Identity>) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let (filler, shown) = Filler::new(FillContext {
+            store: self.store.clone(),
+            control: self.control.clone(),
+            client: fetch::client(self.config.fill_parallel)?,
+            conditions: self.conditions.clone(),
+            metrics: self.metrics.clone(),
+            fetched: self.fetched.clone(),
+            parallel: self.config.fill_parallel,
+            rate: self.presence.capacity.fill_rate,
+        });
+        let (plans, drain) = (self.plans.clone(), self.drain.clone());
+        let fill = tokio::spawn(async move { filler.run(&plans, drain).await });
+        let boot = boot_name()?;
+        let fleet = tokio::spawn(self.take_part(identity, shown, boot));
+        Ok(vec![fill, fleet])
+    }
+
+    /// Joins if need be, then follows plans and reports.
+    async fn take_part(self, identity: Option<Identity>, fill: watch::Receiver<FillStatus>, boot: String) {
+        let identity = match identity {
+            Some(identity) => Some(identity),
+            None => self.join().await,
+        };
+        let Some(identity) = identity else {
+            return;
+        };
+        let watch = PlanWatch {
+            control: self.control.clone(),
+            identity: identity.clone(),
+            layout: self.store.layout().clone(),
+            plans: self.plans.clone(),
+            conditions: self.conditions.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let facts = Facts {
+            store: self.store,
+            traffic: self.traffic,
+            fill,
+            fetched: self.fetched,
+            plans: self.plans,
+            conditions: self.conditions,
+            drain: self.drain.clone(),
+            metrics: self.metrics,
+        };
+        let reporter = Reporter::new(self.control, identity, self.presence, facts, boot);
+        tokio::join!(watch.run(self.drain), reporter.run());
+    }
+
+    async fn join(&self) -> Option<Identity> {
+        let joining = Joining {
+            control: self.control.clone(),
+            secret: self.config.join_token.clone()?,
+            request: JoinRequest {
+                token: String::new(),
+                appliance: self.config.id.clone(),
+                base_url: self.presence.base_url.clone(),
+                profile: self.profile.clone(),
+                capacity: self.presence.capacity,
+            },
+            conditions: self.conditions.clone(),
+            metrics: self.metrics.clone(),
+        };
+        joining.run(&self.store.layout().identity(), &self.drain).await
+    }
+}
+
+/// A random name of this run.
+fn boot_name() -> anyhow::Result<String> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).map_err(|e| anyhow!("no random numbers: {e}"))?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}
