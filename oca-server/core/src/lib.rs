@@ -1,5 +1,12 @@
 //! Decisions of the appliance: ranges, conditions, responses, budgets, fill scheduling; pure.
 
 pub mod budget;
+pub mod cmcd;
+pub mod conditional;
+pub mod cors;
+pub mod decision;
 pub mod etag;
 pub mod media_type;
+pub mod path;
+pub mod range;
+pub mod request;
