@@ -1,7 +1,11 @@
 //! Arguments of every command, and what is called for each. To add a command: a variant of [`Command`] and an arm
 //! of [`run`].
 
-use crate::{commands, pack::SegmentLayout};
+use crate::{
+    commands,
+    demo::{self, DemoArgs},
+    pack::SegmentLayout,
+};
 use cdn_types::{OcaId, RegionId, SiteId, TitleId, api::v1::Role};
 use clap::{Parser, Subcommand, builder::RangedU64ValueParser};
 use ipnet::IpNet;
@@ -23,6 +27,8 @@ pub enum Command {
     Pack(PackArgs),
     /// Puts packed titles into the origin store and registers them.
     Publish(PublishArgs),
+    /// Starts a whole CDN on this machine: packs, publishes, plans, fills, plays.
+    Demo(DemoArgs),
     /// Shows sites and appliances: state, plan, fill, load.
     Status(ControlArgs),
     /// Makes, changes and lists sites.
@@ -290,10 +296,11 @@ pub fn start(cli: Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let stops_by_itself = matches!(cli.command, Command::Demo(_)); // it ends its programs first
     let result = runtime.block_on(async {
         tokio::select! {
             result = run(cli.command) => result,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            _ = tokio::signal::ctrl_c(), if !stops_by_itself => Err(anyhow::anyhow!("interrupted")),
         }
     });
     match result {
@@ -310,6 +317,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Pack(args) => commands::pack(args).await?,
         Command::Publish(args) => commands::publish(args).await?,
+        Command::Demo(args) => demo::run(&args).await?,
         Command::Status(control) => commands::status(&control).await?,
         Command::Site(SiteCommand::Put(args)) => commands::put_site(args).await?,
         Command::Site(SiteCommand::List(control)) => commands::sites(&control).await?,
