@@ -36,7 +36,7 @@ fn ranges(c: &mut Criterion) {
         ("garbage", "bytes=99999999999999999999-x,,"),
     ] {
         group.bench_function(name, |b| {
-            b.iter(|| select(black_box(field.as_bytes()), 1 << 32, 16))
+            b.iter(|| select(black_box(field.as_bytes()), 1 << 32, 16));
         });
     }
     group.finish();
@@ -124,9 +124,9 @@ fn fleet() -> FleetSnapshot {
             name: String::new(),
             prefix: format!("/t/title-{n:04}/0"),
             objects: vec![n as u32],
-            hls_path: String::new(),
+            hls_path: "index.m3u8".to_owned(),
             hls: String::new(),
-            dash_path: String::new(),
+            dash_path: "manifest.mpd".to_owned(),
             dash: String::new(),
         })
         .collect();
