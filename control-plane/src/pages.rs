@@ -184,7 +184,7 @@ fn is_current(request: &HeaderMap, tag: &HeaderValue) -> bool {
     let tags = request.get_all(header::IF_NONE_MATCH).iter();
     tags.filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|candidate| candidate.trim())
+        .map(str::trim)
         .any(|candidate| candidate == "*" || candidate.trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 

@@ -1,1 +1,16 @@
-//! Plans what each appliance shall hold tomorrow.
+//! Plans what each appliance shall hold tomorrow: the shell around fill-core. It reads demand, catalogue and fleet from
+//! files or from the control plane, has fill-core plan, and writes or publishes the outcome.
+//!
+//! Two ways to run, both a single pass that ends: `plan` on files (nothing on the network) and `run` for cron
+//! (nothing on disk but a lock). Everything that can go wrong has an exit code of its own, see [`error`].
+
+pub mod cli;
+pub mod control;
+pub mod diff;
+pub mod error;
+pub mod load;
+pub mod lock;
+pub mod output;
+pub mod plan;
+pub mod retry;
+pub mod run;

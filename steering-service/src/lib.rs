@@ -1,1 +1,16 @@
-//! Which appliances for this viewer: JSON, 302, manifests, content steering.
+//! Which appliances for this viewer: the shell around `steering-core`.
+//!
+//! It keeps the newest fleet snapshot at hand and answers players in the forms that they understand: a ranked list in
+//! JSON, a redirect, a personalised HLS or DASH manifest, and the content steering list that such a manifest names.
+//! It stores nothing about sessions and nothing that a snapshot cannot rebuild.
+
+pub mod app;
+pub mod config;
+pub mod fleet;
+pub mod http;
+pub mod manifest;
+pub mod metrics;
+pub mod random;
+pub mod report;
+pub mod session;
+pub mod steering_list;

@@ -77,6 +77,11 @@ async function startHls({ video, base, title, buffer, session, tell }) {
 const DASH_RETRIES = { MPD: 3, InitializationSegment: 1, MediaSegment: 1, IndexSegment: 1 };
 const DASH_RETRY_MS = { MPD: 500, InitializationSegment: 300, MediaSegment: 300, IndexSegment: 300 };
 
+/** A segment could not be loaded; the message is its long address. */
+const DASH_SEGMENT_ERRORS = [27, 28];
+/** No manifest, or nowhere left to load from: dash.js stops. */
+const DASH_FATAL_ERRORS = [10, 11, 19, 25];
+
 async function startDash({ video, base, title, buffer, session, tell }) {
   await script("/players/dash.js");
   const player = window.dashjs.MediaPlayer().create();
@@ -93,8 +98,7 @@ async function startDash({ video, base, title, buffer, session, tell }) {
     },
   });
   player.on(events.FRAGMENT_LOADING_COMPLETED, ({ request, response, error }) => {
-    if (error) return tell.error({ fatal: false, code: error.data?.response?.status ?? 0, url: request.url, detail: error.message });
-    if (!response || request.type !== "MediaSegment") return;
+    if (error || !response || request.type !== "MediaSegment") return;
     tell.fragment({ url: request.url, bytes: response.byteLength, kind: request.mediaType, pathway: request.serviceLocation ?? null });
   });
   player.on(events.CONTENT_STEERING_REQUEST_COMPLETED, ({ currentSteeringResponseData: data, url }) => {
@@ -104,8 +108,10 @@ async function startDash({ video, base, title, buffer, session, tell }) {
   player.on(events.QUALITY_CHANGE_RENDERED, ({ mediaType, newRepresentation }) => mediaType === "video" && rendition(newRepresentation));
   player.on(events.PLAYBACK_PLAYING, () => rendition(player.getCurrentRepresentationForType("video")));
   player.on(events.ERROR, ({ error }) => {
-    const request = error.data?.request;
-    tell.error({ fatal: false, code: error.data?.response?.status ?? 0, url: request?.url ?? null, detail: error.message ?? String(error) });
+    const { request, response } = error.data ?? {};
+    const segment = DASH_SEGMENT_ERRORS.includes(error.code);
+    const detail = segment ? "segment not loaded" : `${error.message ?? error} (dash.js error ${error.code ?? "unknown"})`;
+    tell.error({ fatal: DASH_FATAL_ERRORS.includes(error.code), code: response?.status ?? 0, url: request?.url ?? null, detail });
   });
   player.on(events.FRAGMENT_LOADING_ABANDONED, ({ mediaType }) => tell.note(`a ${mediaType} segment was given up for a smaller one`));
   player.initialize(video, `${base}/v1/play/${encodeURIComponent(title)}/manifest.mpd`, true);
@@ -124,7 +130,12 @@ async function startShaka({ video, base, title, buffer, session, tell }) {
     manifest: { retryParameters: { ...fast, maxAttempts: 4 } },
     cmcd: { enabled: true, useHeaders: false, sessionId: session, contentId: title },
   });
+  const failed = (error, fatal) => {
+    const [url, status] = error?.data ?? [];
+    tell.error({ fatal, code: status > 0 ? status : 0, url: typeof url === "string" ? url : null, detail: `Shaka error ${error?.code ?? "unknown"}` });
+  };
   const { RequestType, AdvancedRequestType } = shaka.net.NetworkingEngine;
+  player.getNetworkingEngine().addEventListener("retry", ({ error }) => failed(error, false));
   player.getNetworkingEngine().registerResponseFilter((type, response, context) => {
     if (type === RequestType.SEGMENT && context?.type === AdvancedRequestType.MEDIA_SEGMENT) {
       tell.fragment({ url: response.uri, bytes: response.data.byteLength, kind: context.stream?.type ?? "media", pathway: null });
@@ -135,11 +146,9 @@ async function startShaka({ video, base, title, buffer, session, tell }) {
   });
   const rendition = () => {
     const track = player.getVariantTracks().find((t) => t.active);
-    if (track) tell.rendition({ height: track.height, width: track.width, bandwidth: track.bandwidth, id: track.originalVideoId });
+    if (track) tell.rendition({ height: track.height, width: track.width, bandwidth: track.bandwidth, id: null });
   };
   for (const event of ["adaptation", "variantchanged", "trackschanged"]) player.addEventListener(event, rendition);
-  const failed = (error, fatal) =>
-    tell.error({ fatal, code: error.data?.[1] > 0 ? error.data[1] : 0, url: typeof error.data?.[0] === "string" ? error.data[0] : null, detail: `Shaka error ${error.code}` });
   player.addEventListener("error", ({ detail }) => failed(detail, detail.severity === 2));
   player.load(`${base}/v1/play/${encodeURIComponent(title)}/master.m3u8`).then(
     () => { rendition(); video.play().catch((error) => tell.note(error.message)); },

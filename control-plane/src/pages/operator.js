@@ -7,6 +7,7 @@ import { bytes, bits, count, percent, plural, time, clock, ago, hourStart } from
 const POLL_MS = 2000;
 const TIMEOUT_MS = 5000;
 const SPARK_MS = 3 * 60 * 1000;
+const SPARK_LEAST_MS = 20 * 1000;
 const RECOVERED_MS = 8000;
 const TITLES_SHOWN = 12;
 const PREFIXES_SHOWN = 2;
@@ -152,7 +153,7 @@ function hitTile(o) {
   const sessions = sum(o.outcomes, (x) => x.sessions);
   const hits = sum(o.outcomes.filter((x) => x.outcome === "hit"), (x) => x.sessions);
   if (!sessions) return tile("Hit share", "–", "no session in 24 h");
-  return tile("Hit share", percent(hits / sessions), `of ${plural(sessions, "session")} in 24 h`,
+  return tile("Hit share", percent(hits / sessions), `of ${plural(sessions, "session")} in 24\u00a0h`,
     bar([{ share: hits / sessions, class: "ok" }], "Share of sessions served by the viewer's own site"));
 }
 
@@ -170,16 +171,17 @@ function planTile(o) {
   if (!o.plan) return tile("Active plan", "–", "none published");
   const p = o.plan;
   return tile("Active plan", [`#${p.number}`, h("span", { class: "of" }, ` for ${p.date}`)],
-    [`${plural(p.items, "object")} · ${bytes(p.bytes)} · ${plural(p.appliances, "appliance")}`, h("br"),
-      h("span", { title: new Date(p.published).toLocaleString("en-GB") }, `published ${ago(new Date(p.published), new Date(o.at))}`)]);
+    [`${plural(p.items, "object")} · ${bytes(p.bytes)}`, h("br"), `${plural(p.appliances, "appliance")} · `,
+      h("span", { title: `published ${new Date(p.published).toLocaleString("en-GB")}` }, ago(new Date(p.published), new Date(o.at)))]);
 }
 
-/** Points in time order over the last three minutes; a pause of the page is a straight line. */
+/** Up to three minutes in time order, as wide as what is known; a pause of the page is a straight line. */
 function spark(key, label) {
   const points = history.get(key) ?? [];
   const now = points.at(-1)?.at ?? 0;
+  const span = Math.max(SPARK_LEAST_MS, now - (points[0]?.at ?? now));
   const top = Math.max(...points.map((p) => p.value), 1);
-  const x = (p) => (100 - ((now - p.at) / SPARK_MS) * 100).toFixed(2);
+  const x = (p) => (100 - ((now - p.at) / span) * 100).toFixed(2);
   const y = (p) => (29 - (p.value / top) * 27).toFixed(2);
   const line = points.map((p) => `${x(p)},${y(p)}`).join(" ");
   return s("svg", { class: "spark", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img",
@@ -265,7 +267,7 @@ function applianceRow(a, o) {
 }
 
 function headroom(a) {
-  if (!a.capacity.egress) return h("span", { class: "sub" }, "limit unknown");
+  if (!isHeard(a) || !a.capacity.egress) return h("span", { class: "sub" }, a.capacity.egress ? `of ${bits(a.capacity.egress)}` : "limit unknown");
   const share = trafficOf(a) / a.capacity.egress;
   const free = Math.max(0, a.capacity.egress - trafficOf(a));
   return h("div", {}, h("div", { class: "num" }, `${bits(free)} free`),
@@ -316,7 +318,7 @@ function drawHours(o) {
     h("div", { class: "y", "aria-hidden": "true" }, h("span", {}, bytes(top)), h("span", {}, bytes(top / 2)), h("span", {}, "0")),
     h("div", { class: "plot" }, s("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img",
       "aria-label": `${bytes(total)} in 24 hours; most in the hour of ${label(peak.at)}: ${bytes(peak.bytes)}` }, rules, bars)),
-    h("div", { class: "x", "aria-hidden": "true" }, [0, 6, 12, 18].map((i) => h("span", {}, label(hours[i].at), i === 18 ? h("span", {}, "this hour") : null)))));
+    h("div", { class: "x", "aria-hidden": "true" }, [0, 6, 12, 18].map((i) => h("span", {}, label(hours[i].at), i === 18 ? h("span", {}, "now") : null)))));
 }
 
 /** The next of 1, 2, 5, 10, 20 … above a value, so that the axis has round numbers. */
@@ -375,31 +377,33 @@ function drawTop(o) {
 
 // ---- what a newcomer does next ----
 
-const here = () => location.origin;
+/** Where the control plane is, and the token that it wrote beside its database when it first started. */
+const admin = () => `\\\n  --control ${location.origin} --token-file DIR/admin.token`;
+const aboutDir = () => [h("code", {}, "DIR"), " is the control plane's ", h("code", {}, "--data"), " folder."];
+
+function next(title, text, what, about = aboutDir()) {
+  return h("div", { class: "empty" }, h("h3", {}, title), h("p", {}, text), command(what), h("p", {}, about));
+}
 
 function noSites() {
-  const body = `{"id":"home","region":"here","prefixes":["127.0.0.0/8"],\n  "window":{"start":"02:00","end":"14:00","time_zone":"UTC"}}`;
-  return h("div", { class: "empty" }, h("h3", {}, "No site yet"),
-    h("p", {}, "A site is a place with appliances, the client networks that it serves, and the hours in which it fills. Make the first:"),
-    command(`curl -X PUT ${here()}/v1/sites/home -H "Authorization: Bearer $ADMIN_TOKEN" \\\n  -H 'Content-Type: application/json' -d '${body}'`),
-    h("p", {}, "Or let ", h("code", {}, "tools/demo"), " start a whole fleet on this machine."));
+  return next("No site yet", "A site is a place with appliances, the client networks that it serves, and the hours in which it fills. Make the first:",
+    `nightfill site put home --region here --prefix 127.0.0.0/8 ${admin()}`,
+    [...aboutDir(), " Or let ", h("code", {}, "tools/demo"), " start a whole fleet on this machine."]);
 }
 
 function noAppliances(site) {
-  return h("div", { class: "empty" }, h("h3", {}, "No appliance has joined yet"),
-    h("p", {}, "Ask for a one-time token, put it into the appliance's configuration, and start the appliance:"),
-    command(`curl -X POST ${here()}/v1/join-tokens -H "Authorization: Bearer $ADMIN_TOKEN" \\\n  -H 'Content-Type: application/json' -d '{"appliance":"oca-1","site":"${site}"}'\noca-server run --config oca-1.toml`));
+  return next("No appliance has joined yet", "Ask for a one-time token, put it into the appliance's configuration, and start the appliance:",
+    `nightfill join-token oca-1 --site ${site} ${admin()}\noca-server run --config oca-1.toml`);
 }
 
 function noTitles() {
-  return h("div", { class: "empty" }, h("h3", {}, "No title yet"), h("p", {}, "Pack a film into a ladder of renditions, then publish it here:"),
-    command(`nightfill pack film.mp4 --out titles\nnightfill publish titles/film --control ${here()}`));
+  return next("No title yet", "Pack a film into a ladder of renditions, then publish it here:",
+    `nightfill pack film.mp4 --out titles\nnightfill publish titles/film ${admin()}`);
 }
 
 function noPlan() {
-  return h("div", { class: "empty" }, h("h3", {}, "No plan yet"),
-    h("p", {}, "Appliances hold nothing until a plan tells them what will be watched. Make tomorrow's:"),
-    command(`fill-planner run --control ${here()}`));
+  return next("No plan yet", "Appliances hold nothing until a plan tells them what will be watched. Make tomorrow's:",
+    `fill-planner run --activate ${admin()}`);
 }
 
 document.addEventListener("visibilitychange", loop);

@@ -34,7 +34,7 @@ const TIMELINE_SECONDS = 60;
 const KEPT = 500;
 const LOG_SHOWN = 120;
 const STEERING_SHOWN = 40;
-/** A switch within this long of an error is called a failover. */
+/** A switch away from an appliance within this long of its error is called a failover. */
 const FAILOVER_MS = 8000;
 const COLOURS = 6;
 const MIN_BUFFER = 2;
@@ -50,7 +50,7 @@ let engine = null;
 let run = 0;
 let log = [];
 let samples = [];
-let lastError = 0;
+let lastError = { at: 0, from: null };
 let waiting = false;
 
 window.nightfill = fresh();
@@ -138,7 +138,7 @@ function onFragment(facts, { url, bytes: size, kind, pathway }) {
   facts.pathway = pathway ?? id;
   if (from === id) return;
   if (from === null) return note("start", `${id} sends the first segment`);
-  const failover = Date.now() - lastError < FAILOVER_MS;
+  const failover = lastError.from === from && Date.now() - lastError.at < FAILOVER_MS;
   keep(facts.switches, { at: new Date().toISOString(), from, to: id, position: video.currentTime, failover });
   note(failover ? "failover" : "switch", `${from} → ${id} at ${clock(video.currentTime)}, ${facts.buffer.toFixed(1)} s in the buffer`);
 }
@@ -158,20 +158,23 @@ function onRendition(facts, rendition) {
 }
 
 function onError(facts, { fatal, code, url, detail }) {
-  lastError = Date.now();
-  keep(facts.errors, { at: new Date().toISOString(), fatal, code, url, detail });
-  const who = url ? ` from ${applianceOf(url)}` : "";
+  lastError = { at: Date.now(), from: url ? applianceOf(url) : null };
+  keep(facts.errors, { at: new Date().toISOString(), fatal, code, url: url?.split("?")[0] ?? null, detail });
+  const who = url ? ` from ${lastError.from}` : "";
   note("error", `${detail}${code ? `, status ${code}` : ""}${who}${fatal ? " (fatal)" : ""}`);
 }
 
-video.addEventListener("waiting", () => {
-  const facts = window.nightfill;
+function onWait() {
+  if (waiting) return;
   waiting = true;
-  if (!engine || facts.position < 0.1 || video.seeking) return;
-  facts.stalls += 1;
+  if (!engine || video.currentTime < 0.1 || video.seeking || video.ended) return;
+  window.nightfill.stalls += 1;
   note("stall", `the picture waits at ${clock(video.currentTime)}`);
-});
+}
+video.addEventListener("waiting", onWait);
 video.addEventListener("playing", () => (waiting = false));
+/** Shaka halts the clock instead of letting the video element run dry. */
+video.addEventListener("ratechange", () => (video.playbackRate === 0 ? onWait() : (waiting = false)));
 video.addEventListener("ended", () => {
   if (engine) note("ended", `after ${clock(video.currentTime)}, with ${plural(window.nightfill.switches.length, "switch", "switches")} and ${plural(window.nightfill.stalls, "stall")}`);
 });
@@ -186,7 +189,7 @@ async function start() {
   if (!player || !title || !fleet.steering) return;
   await stop();
   const mine = ++run;
-  [log, samples, lastError, waiting] = [[], [], 0, false];
+  [log, samples, lastError, waiting] = [[], [], { at: 0, from: null }, false];
   window.nightfill = fresh(player, title);
   drawSteering(window.nightfill);
   remember(player, title, buffer);
@@ -340,7 +343,7 @@ function explain(answers) {
     return banner("warn", "No player is installed.", "Players come from npm and are served by the control plane; nothing is fetched from the network when you play. Install them once, then start the control plane with --players:",
       "npm ci --prefix control-plane/web\ncontrol-plane serve … --players control-plane/web/node_modules");
   }
-  if (!fleet.titles.length) return banner("warn", "There is no title yet.", "Pack a film, then publish it:", `nightfill pack film.mp4 --out titles\nnightfill publish titles/film --control ${location.origin}`);
+  if (!fleet.titles.length) return banner("warn", "There is no title yet.", "Pack a film, then publish it:", `nightfill pack film.mp4 --out titles\nnightfill publish titles/film \\\n  --control ${location.origin} --token-file DIR/admin.token`);
   if (!fleet.steering) {
     return banner("warn", "The control plane was not told where steering is.", "Start it with --steering-url, or open this page with ?steering=:",
       "control-plane serve … --steering-url http://HOST:PORT");
@@ -356,7 +359,10 @@ const wantedPlayer = () => ({ hls: "hls.js", dash: "dash.js" })[asked.get("playe
 
 function fillForm() {
   const [title, player] = [asked.get("title"), wantedPlayer()];
-  show("title", fleet.titles.map((t) => h("option", { value: t.id, selected: t.id === title }, `${t.name} (${clock(t.duration_ms / 1000)})`)));
+  const select = document.getElementById("title");
+  const chosen = select.value || title;
+  show("title", fleet.titles.map((t) => h("option", { value: t.id }, `${t.name} (${clock(t.duration_ms / 1000)})`)));
+  select.value = fleet.titles.some((t) => t.id === chosen) ? chosen : (fleet.titles[0]?.id ?? "");
   const usable = fleet.players.filter((p) => p.installed);
   const checked = usable.find((p) => p.id === player) ?? usable[0];
   show("players", fleet.players.map((p) => h("label", { title: p.installed ? `${ENGINES[p.id].name} ${p.version ?? ""}` : "not installed" },
@@ -396,6 +402,7 @@ form.addEventListener("submit", (event) => {
 });
 document.getElementById("stop").addEventListener("click", stop);
 listenForCopies();
+drawSteering(window.nightfill);
 setInterval(tick, TICK_MS);
 tick();
 open();

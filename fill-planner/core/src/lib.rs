@@ -1,1 +1,54 @@
 //! Forecast and placement: demand, catalogue and fleet to a numbered plan; pure.
+//!
+//! One call does the night's work: [`plan`] takes the [`History`] before the decision day, the catalogue, the fleet
+//! and a [`Predictor`], and gives the [`Plan`](cdn_types::plan::Plan) with a [`PlanReport`] that says why each title
+//! is where it is. The steps, one module each:
+//!
+//! 1. [`history`] cuts demand at the decision day: nothing later can reach a predictor.
+//! 2. [`forecast`] expects tomorrow's bytes per region and object.
+//! 3. [`bundle`] groups the catalogue's objects into the units that are placed; [`fleet`] checks the fleet.
+//! 4. [`worth`] says what each further copy of a title is worth at a site.
+//! 5. [`place`] chooses copies by worth per byte under storage and fill, staying with what is held.
+//! 6. [`sources`] ranks where each object is fetched from.
+//! 7. [`assemble`] writes plan and report; [`markdown`] makes the report readable.
+//!
+//! There is no clock, file or socket here, and no randomness but the seed: the same inputs give the same bytes, in
+//! whatever order their rows come.
+
+pub mod assemble;
+pub mod bundle;
+pub mod fleet;
+pub mod forecast;
+pub mod history;
+pub mod markdown;
+pub mod place;
+pub mod rendezvous;
+pub mod report;
+pub mod rules;
+pub mod sources;
+pub mod worth;
+
+pub use assemble::{Inputs, Planned, plan};
+pub use forecast::{DecayedMean, Forecast, Predictor, SeasonalNaive};
+pub use history::History;
+pub use report::PlanReport;
+pub use rules::Rules;
+
+/// Why no plan can be made of the inputs. Every variant is the caller's data, none is ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// The catalogue contradicts itself.
+    #[error("catalogue: {0}")]
+    Catalogue(#[from] bundle::CatalogueError),
+    /// The fleet contradicts itself.
+    #[error("fleet: {0}")]
+    Fleet(#[from] fleet::FleetError),
+    /// The new plan's number is not above the previous plan's.
+    #[error("number {number} is not above the previous plan's number {previous}; give a higher one")]
+    Number {
+        /// Number asked for.
+        number: cdn_types::PlanNumber,
+        /// Number of the previous plan.
+        previous: cdn_types::PlanNumber,
+    },
+}

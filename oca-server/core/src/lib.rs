@@ -1,9 +1,16 @@
 //! Decisions of the appliance: ranges, conditions, responses, budgets, fill scheduling; pure.
 
 pub mod budget;
+pub mod cmcd;
+pub mod conditional;
+pub mod cors;
+pub mod decision;
 pub mod etag;
 pub mod fill;
 pub mod fill_blocks;
 pub mod fill_rate;
 pub mod fill_room;
 pub mod media_type;
+pub mod path;
+pub mod range;
+pub mod request;

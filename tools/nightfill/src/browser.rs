@@ -17,9 +17,18 @@ use std::{
 
 /// Chromium without a screen and without calls to its maker.
 const CHROMIUM_FLAGS: &[&str] = &[
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic", "--autoplay-policy=no-user-gesture-required",
-    "--mute-audio", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
 ];
 
 /// One browser window. Dropping it ends the browser.
@@ -55,11 +64,23 @@ impl Browser {
             "goog:chromeOptions": {"args": args},
             "goog:loggingPrefs": {"browser": "ALL"},
         }}});
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()?;
         let base = format!("http://127.0.0.1:{port}/session");
-        let mut browser = Self { driver, session: base.clone(), http, profile };
-        let answer = browser.call(&base, &wanted).await.context("chromedriver could not start Chromium")?;
-        let id = answer["sessionId"].as_str().context("chromedriver gave no session")?;
+        let mut browser = Self {
+            driver,
+            session: base.clone(),
+            http,
+            profile,
+        };
+        let answer = browser
+            .call(&base, &wanted)
+            .await
+            .context("chromedriver could not start Chromium")?;
+        let id = answer["sessionId"]
+            .as_str()
+            .context("chromedriver gave no session")?;
         browser.session = format!("{base}/{id}");
         Ok(browser)
     }
@@ -67,7 +88,10 @@ impl Browser {
     async fn call(&self, url: &str, body: &Value) -> Result<Value> {
         let answer: Value = self.http.post(url).json(body).send().await?.json().await?;
         match answer["value"]["error"].as_str() {
-            Some(kind) => bail!("{kind}: {}", answer["value"]["message"].as_str().unwrap_or_default()),
+            Some(kind) => bail!(
+                "{kind}: {}",
+                answer["value"]["message"].as_str().unwrap_or_default()
+            ),
             None => Ok(answer["value"].clone()),
         }
     }
@@ -75,7 +99,9 @@ impl Browser {
     /// Opens a page and waits for its load event.
     pub async fn open(&self, url: &str) -> Result<()> {
         let to = format!("{}/url", self.session);
-        self.call(&to, &json!({"url": url})).await.with_context(|| format!("cannot open {url}"))?;
+        self.call(&to, &json!({"url": url}))
+            .await
+            .with_context(|| format!("cannot open {url}"))?;
         Ok(())
     }
 
@@ -91,13 +117,20 @@ impl Browser {
         let end = Instant::now() + limit;
         loop {
             let value = self.run(script).await?;
-            let yes = !matches!(&value, Value::Null | Value::Bool(false)) && value != json!(0) && value != json!("");
+            let yes = !matches!(&value, Value::Null | Value::Bool(false))
+                && value != json!(0)
+                && value != json!("");
             if yes {
                 return Ok(value);
             }
             if Instant::now() > end {
-                let state = self.run("return JSON.stringify(window.nightfill || document.title)").await?;
-                bail!("`{script}` was not true within {limit:?}; page: {state}; console: {}", self.console().await?);
+                let state = self
+                    .run("return JSON.stringify(window.nightfill || document.title)")
+                    .await?;
+                bail!(
+                    "`{script}` was not true within {limit:?}; page: {state}; console: {}",
+                    self.console().await?
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -108,13 +141,18 @@ impl Browser {
         let to = format!("{}/se/log", self.session);
         let lines = self.call(&to, &json!({"type": "browser"})).await?;
         let lines = lines.as_array().cloned().unwrap_or_default();
-        Ok(lines.iter().filter_map(|l| l["message"].as_str()).collect::<Vec<_>>().join("\n"))
+        Ok(lines
+            .iter()
+            .filter_map(|l| l["message"].as_str())
+            .collect::<Vec<_>>()
+            .join("\n"))
     }
 
     /// Sets the window to `width` × `height` CSS pixels, as on a phone or a desk.
     pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
         let params = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
-        self.devtools("Emulation.setDeviceMetricsOverride", params).await?;
+        self.devtools("Emulation.setDeviceMetricsOverride", params)
+            .await?;
         Ok(())
     }
 
@@ -158,7 +196,9 @@ impl Drop for Browser {
 fn kill_users_of(profile: &Path) {
     let wanted = profile.display().to_string();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else {
+            continue;
+        };
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         if String::from_utf8_lossy(&command).contains(&wanted) {
             let _ = kill(Pid::from_raw(id), Signal::SIGKILL); // it may be gone already
@@ -171,8 +211,13 @@ fn driver_port(driver: &mut Child) -> Result<u16> {
     let stdout = driver.stdout.take().expect("stdout is piped");
     let mut lines = BufReader::new(stdout).lines();
     while let Some(Ok(line)) = lines.next() {
-        let Some((_, after)) = line.split_once("started successfully on port ") else { continue };
-        let port = after.trim_end_matches('.').parse().with_context(|| format!("no port in `{line}`"))?;
+        let Some((_, after)) = line.split_once("started successfully on port ") else {
+            continue;
+        };
+        let port = after
+            .trim_end_matches('.')
+            .parse()
+            .with_context(|| format!("no port in `{line}`"))?;
         std::thread::spawn(move || lines.for_each(drop)); // a full pipe would stop the driver
         return Ok(port);
     }

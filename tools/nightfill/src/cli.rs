@@ -2,12 +2,14 @@
 //! of [`run`].
 
 use crate::{
-    pack::{self, Input, Length, PackRequest, SegmentLayout},
-    progress::Progress,
+    commands,
+    demo::{self, DemoArgs},
+    pack::SegmentLayout,
 };
-use cdn_types::TitleId;
+use cdn_types::{OcaId, RegionId, SiteId, TitleId, api::v1::Role};
 use clap::{Parser, Subcommand, builder::RangedU64ValueParser};
-use std::{path::PathBuf, process::ExitCode};
+use ipnet::IpNet;
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 /// Operates a Nightfill CDN: packs films, publishes them, asks the fleet about itself.
 #[derive(Debug, Parser)]
@@ -23,6 +25,191 @@ pub struct Cli {
 pub enum Command {
     /// Makes titles from films: three video renditions and sound, for HLS and DASH.
     Pack(PackArgs),
+    /// Puts packed titles into the origin store and registers them.
+    Publish(PublishArgs),
+    /// Starts a whole CDN on this machine: packs, publishes, plans, fills, plays.
+    Demo(DemoArgs),
+    /// Shows sites and appliances: state, plan, fill, load.
+    Status(ControlArgs),
+    /// Makes, changes and lists sites.
+    #[command(subcommand)]
+    Site(SiteCommand),
+    /// Makes a one-time token with which an appliance may join.
+    JoinToken(JoinTokenArgs),
+    /// Makes an API token for a program or a person.
+    Token(TokenArgs),
+    /// Takes an appliance's viewers away.
+    Drain(ApplianceArgs),
+    /// Gives an appliance viewers again.
+    Undrain(ApplianceArgs),
+    /// Lists, shows and activates plans.
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Says why a client gets the appliances that it gets.
+    Explain(ExplainArgs),
+    /// Compares what lies on an appliance's drives with its plan; exit status 1 if anything differs.
+    Verify(VerifyArgs),
+    /// Lists the hardware profiles, or shows one in full.
+    Profiles {
+        /// Which one.
+        name: Option<String>,
+    },
+}
+
+/// Where the control plane is, and who asks.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ControlArgs {
+    /// The control plane, e.g. `http://127.0.0.1:8000`.
+    #[arg(long, value_name = "URL", env = "NIGHTFILL_CONTROL")]
+    pub control: String,
+    /// API token; calls that change anything need one.
+    #[arg(long, env = "NIGHTFILL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// File with the API token, used before --token; what is in the command line is seen by other users of the machine.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `publish`.
+#[derive(Debug, clap::Args)]
+pub struct PublishArgs {
+    /// Folders that `nightfill pack` made.
+    #[arg(required = true, value_name = "DIR")]
+    pub titles: Vec<PathBuf>,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
+    /// Store that objects go to, `file:///path` or `s3://bucket/prefix`; the control plane's own if absent.
+    #[arg(long, value_name = "URL")]
+    pub origin: Option<String>,
+}
+
+/// What to do with sites.
+#[derive(Debug, Subcommand)]
+pub enum SiteCommand {
+    /// Makes a site, or replaces what is known of it.
+    Put(PutSiteArgs),
+    /// Lists all sites.
+    List(ControlArgs),
+}
+
+/// Arguments of `site put`.
+#[derive(Debug, clap::Args)]
+pub struct PutSiteArgs {
+    /// Its id.
+    pub id: SiteId,
+    /// Its region; forecasts are made per region.
+    #[arg(long)]
+    pub region: RegionId,
+    /// A client network that it serves, e.g. `10.0.0.0/8` or `2001:db8::/32`; may be given several times.
+    #[arg(long = "prefix", value_name = "NETWORK")]
+    pub prefixes: Vec<IpNet>,
+    /// Local hours in which its appliances fill, e.g. `02:00-06:00`; always if absent.
+    #[arg(long, value_name = "FROM-TO", requires = "time_zone")]
+    pub window: Option<String>,
+    /// Time zone of the window, e.g. `Europe/Oslo`.
+    #[arg(long, value_name = "ZONE", requires = "window")]
+    pub time_zone: Option<String>,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// Arguments of `join-token`.
+#[derive(Debug, clap::Args)]
+pub struct JoinTokenArgs {
+    /// Id that the appliance will have.
+    pub appliance: OcaId,
+    /// Site that it will belong to.
+    #[arg(long)]
+    pub site: SiteId,
+    /// Hours until the token is void.
+    #[arg(long, default_value_t = 24, value_parser = RangedU64ValueParser::<u64>::new().range(1..=8760))]
+    pub valid_hours: u64,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    /// What its bearer may do.
+    #[arg(value_parser = role)]
+    pub role: Role,
+    /// Who has it, for people.
+    #[arg(long)]
+    pub name: String,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// An appliance of a control plane.
+#[derive(Debug, clap::Args)]
+pub struct ApplianceArgs {
+    /// Its id.
+    pub appliance: OcaId,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// What to do with plans.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Lists all plans.
+    List(ControlArgs),
+    /// Shows what each appliance shall hold.
+    Show {
+        /// Number of the plan.
+        number: u64,
+        /// Shows every object, not the most valuable ones only.
+        #[arg(long)]
+        all: bool,
+        /// The control plane.
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+    /// Has the appliances execute a plan.
+    Activate {
+        /// Number of the plan.
+        number: u64,
+        /// The control plane.
+        #[command(flatten)]
+        control: ControlArgs,
+    },
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The steering service, e.g. `http://127.0.0.1:8001`.
+    #[arg(long, value_name = "URL", env = "NIGHTFILL_STEERING")]
+    pub steering: String,
+    /// Address of the viewer.
+    #[arg(long, value_name = "IP")]
+    pub client: IpAddr,
+    /// Id of the title.
+    #[arg(long, value_name = "ID")]
+    pub asset: TitleId,
+    /// Prints the answer as it came.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Root folder of the appliance, that with `objects/` in it.
+    #[arg(long, value_name = "DIR")]
+    pub root: PathBuf,
+    /// Whose plan to compare with.
+    #[arg(long, value_name = "ID")]
+    pub appliance: OcaId,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
 }
 
 /// Arguments of `pack`.
@@ -78,6 +265,10 @@ const PRESETS: [&str; 9] = [
     "veryslow",
 ];
 
+fn role(text: &str) -> Result<Role, String> {
+    serde_json::from_value(text.into()).map_err(|_| "must be admin, planner, appliance or service".to_owned())
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v > 0.0 && v.is_finite() => Ok(v),
@@ -105,10 +296,11 @@ pub fn start(cli: Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let stops_by_itself = matches!(cli.command, Command::Demo(_)); // it ends its programs first
     let result = runtime.block_on(async {
         tokio::select! {
             result = run(cli.command) => result,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            _ = tokio::signal::ctrl_c(), if !stops_by_itself => Err(anyhow::anyhow!("interrupted")),
         }
     });
     match result {
@@ -123,56 +315,20 @@ pub fn start(cli: Cli) -> ExitCode {
 /// Runs one command.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Pack(args) => run_pack(args).await,
-    }
-}
-
-async fn run_pack(args: PackArgs) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        args.inputs.len() == 1 || (args.id.is_none() && args.name.is_none()),
-        "--id and --name name one title: give one FILE"
-    );
-    for text in &args.inputs {
-        let input = Input::parse(text);
-        let id = match &args.id {
-            Some(id) => id.clone(),
-            None => id_from(&input.stem())?,
-        };
-        let length = match (args.times, args.min_seconds) {
-            (Some(n), _) => Length::Times(n),
-            (None, Some(s)) => Length::AtLeast(s),
-            (None, None) => Length::AsIs,
-        };
-        let request = PackRequest {
-            name: args.name.clone().unwrap_or_else(|| input.stem()),
-            input,
-            id,
-            out: args.out.clone(),
-            layout: args.segments,
-            segment_seconds: args.segment_seconds,
-            overwrite: args.overwrite,
-            length,
-            burn: args.burn.clone(),
-            silent_audio: args.silent_audio,
-            preset: args.preset.clone(),
-        };
-        let progress = Progress::new(format!("packing {}", request.id));
-        let title = pack::pack(&request, &progress).await?;
-        progress.finish();
-        for warning in &title.warnings {
-            eprintln!("warning: {warning}");
-        }
-        let m = &title.manifest;
-        let rungs: Vec<_> = m.renditions.iter().map(|r| r.id.as_str()).collect();
-        println!(
-            "{}: {:.1} s, {}, {} objects, {}, version {}",
-            title.dir.display(),
-            m.duration_ms as f64 / 1000.0,
-            rungs.join(" "),
-            m.objects.len(),
-            m.size(),
-            m.version()
-        );
+        Command::Pack(args) => commands::pack(args).await?,
+        Command::Publish(args) => commands::publish(args).await?,
+        Command::Demo(args) => demo::run(&args).await?,
+        Command::Status(control) => commands::status(&control).await?,
+        Command::Site(SiteCommand::Put(args)) => commands::put_site(args).await?,
+        Command::Site(SiteCommand::List(control)) => commands::sites(&control).await?,
+        Command::JoinToken(args) => commands::join_token(args).await?,
+        Command::Token(args) => commands::token(args).await?,
+        Command::Drain(args) => commands::drain(&args, true).await?,
+        Command::Undrain(args) => commands::drain(&args, false).await?,
+        Command::Plan(command) => commands::plan(command).await?,
+        Command::Explain(args) => commands::explain(&args).await?,
+        Command::Verify(args) => return commands::verify(&args).await,
+        Command::Profiles { name } => commands::profiles(name.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }

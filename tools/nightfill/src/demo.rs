@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 /// Length of a demo title: long enough to look round, short enough to pack six in a minute or two.
 const TITLE_SECONDS: u32 = 60;
 /// How long `--once` lets each player play.
@@ -29,8 +31,16 @@ const SEED: &str = "7";
 /// The demo's own pictures, made by ffmpeg.
 const TEST_SOURCES: &[(&str, &str, &str)] = &[
     ("test-card", "Test card", "testsrc2=size=1280x720:rate=25"),
-    ("mandelbrot", "Mandelbrot", "mandelbrot=size=1280x720:rate=25:maxiter=512"),
-    ("game-of-life", "Game of Life", "life=size=320x180:rate=25:ratio=0.2:mold=10:death_color=#203050,scale=1280:720:flags=neighbor"),
+    (
+        "mandelbrot",
+        "Mandelbrot",
+        "mandelbrot=size=1280x720:rate=25:maxiter=512",
+    ),
+    (
+        "game-of-life",
+        "Game of Life",
+        "life=size=320x180:rate=25:ratio=0.2:mold=10:death_color=#203050,scale=1280:720:flags=neighbor",
+    ),
 ];
 
 /// What to show.
@@ -62,7 +72,11 @@ struct Film {
 
 /// Shows the demo.
 pub async fn run(args: &DemoArgs) -> Result<()> {
-    let films = if args.media.is_empty() { built_in(&args.clip) } else { own(&args.media)? };
+    let films = if args.media.is_empty() {
+        built_in(&args.clip)
+    } else {
+        own(&args.media)?
+    };
     let dir = absolute(&args.dir)?;
     let titles = pack_all(&films, &dir.join("media"))?;
 
@@ -76,10 +90,24 @@ pub async fn run(args: &DemoArgs) -> Result<()> {
     let cdn = LocalCdn::start(layout).await?;
     tokio::select! {
         shown = show(&cdn, args, &titles) => shown?,
-        _ = tokio::signal::ctrl_c() => {}
+        () = told_to_stop() => {}
     }
     println!("stopping");
     cdn.stop().await
+}
+
+/// Ctrl-C or SIGTERM.
+async fn told_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await, // no handler to be had: Ctrl-C alone then
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
 }
 
 async fn show(cdn: &LocalCdn, args: &DemoArgs, titles: &[PathBuf]) -> Result<()> {
@@ -97,7 +125,10 @@ async fn show(cdn: &LocalCdn, args: &DemoArgs, titles: &[PathBuf]) -> Result<()>
     }
     let control = cdn.control.url()?;
     let title = title_id(&titles[0])?;
-    print!("{}", what_to_try(&control, &cdn.steering.url()?, &title, number, &args.dir));
+    print!(
+        "{}",
+        what_to_try(&control, &cdn.steering.url()?, &title, number, &args.dir)
+    );
     std::future::pending().await
 }
 
@@ -145,12 +176,32 @@ fn built_in(clip: &Path) -> Vec<Film> {
     let mut films = Vec::new();
     for n in 1..=3 {
         let name = format!("Big Buck Bunny {n}");
-        let args = [clip.display().to_string(), "--min-seconds".into(), seconds.clone(), "--burn".into(), name.clone()];
-        films.push(Film { id: format!("bunny-{n}"), name, args: args.to_vec() });
+        let args = [
+            clip.display().to_string(),
+            "--min-seconds".into(),
+            seconds.clone(),
+            "--burn".into(),
+            name.clone(),
+        ];
+        films.push(Film {
+            id: format!("bunny-{n}"),
+            name,
+            args: args.to_vec(),
+        });
     }
     for (id, name, source) in TEST_SOURCES {
-        let args = [format!("lavfi:{source}"), "--min-seconds".into(), seconds.clone(), "--burn".into(), name.to_string()];
-        films.push(Film { id: id.to_string(), name: name.to_string(), args: args.to_vec() });
+        let args = [
+            format!("lavfi:{source}"),
+            "--min-seconds".into(),
+            seconds.clone(),
+            "--burn".into(),
+            name.to_string(),
+        ];
+        films.push(Film {
+            id: id.to_string(),
+            name: name.to_string(),
+            args: args.to_vec(),
+        });
     }
     films
 }
@@ -159,8 +210,15 @@ fn own(media: &[PathBuf]) -> Result<Vec<Film>> {
     let film = |(n, path): (usize, &PathBuf)| -> Result<Film> {
         let path = absolute(path)?;
         ensure!(path.is_file(), "{} is not a file", path.display());
-        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Film { id: format!("own-{}", n + 1), name, args: vec![path.display().to_string()] })
+        let name = path
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Ok(Film {
+            id: format!("own-{}", n + 1),
+            name,
+            args: vec![path.display().to_string()],
+        })
     };
     media.iter().enumerate().map(film).collect()
 }
@@ -172,9 +230,23 @@ async fn feed_history(cdn: &LocalCdn) -> Result<()> {
     let regions: Vec<_> = cdn.layout.sites.iter().map(|s| s.region.as_str()).collect();
     let (from, to) = (catalogue.display().to_string(), history.display().to_string());
     let (regions, until) = (regions.join(","), day(0));
-    let args = ["history", "--catalog", &from, "--regions", &regions, "--days", "14", "--until", &until];
-    cdn.run("fleet-sim", &[&args[..], &["--seed", SEED, "--out", &to]].concat())?;
-    cdn.client.import_demand_csv(&history).await
+    let args = [
+        "history",
+        "--catalog",
+        &from,
+        "--regions",
+        &regions,
+        "--days",
+        "14",
+        "--until",
+        &until,
+    ];
+    cdn.run(
+        "fleet-sim",
+        &[&args[..], &["--seed", SEED, "--out", &to]].concat(),
+    )?;
+    cdn.client.import_demand_csv(&history).await?;
+    Ok(())
 }
 
 /// Every planned object on every appliance's disk, digests computed anew; one row an appliance.
@@ -207,11 +279,20 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
     for folder in titles {
         let title = read_title(folder)?;
         let (objects, size) = (title.objects.len(), title.size().to_string());
-        println!("  {:<14} {:>3} renditions  {objects:>3} objects  {size:>9}", title.id, title.renditions.len());
+        println!(
+            "  {:<14} {:>3} renditions  {objects:>3} objects  {size:>9}",
+            title.id,
+            title.renditions.len()
+        );
     }
     println!("\nplanned objects present with matching digests:");
     for row in held {
-        println!("  {:<14} {:>3} objects  {:>9}", row.appliance, row.objects, row.bytes.to_string());
+        println!(
+            "  {:<14} {:>3} objects  {:>9}",
+            row.appliance,
+            row.objects,
+            row.bytes.to_string()
+        );
     }
     let browser = Browser::start().await?;
     let title = title_id(&titles[0])?;
@@ -220,7 +301,10 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
     for player in ["hls", "dash"] {
         browser.open(&cdn.player_page(&title, player)?).await?;
         let past = format!("return window.nightfill && window.nightfill.position > {WATCH_SECONDS}");
-        browser.until(&past, WATCH_LIMIT).await.with_context(|| format!("the {player} player did not play"))?;
+        browser
+            .until(&past, WATCH_LIMIT)
+            .await
+            .with_context(|| format!("the {player} player did not play"))?;
         let state = browser.run("return window.nightfill").await?;
         let position = state["position"].as_f64().unwrap_or_default();
         let errors = state["errors"].as_array().map_or(0, Vec::len);
@@ -234,7 +318,11 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
     ensure!(all > 0, "the player page counted no bytes");
     println!("\nshare of the players' bytes by appliance:");
     for (appliance, bytes) in &shares {
-        println!("  {appliance:<14} {:>9}  {:>5.1} %", Bytes(*bytes).to_string(), *bytes as f64 * 100.0 / all as f64);
+        println!(
+            "  {appliance:<14} {:>9}  {:>5.1} %",
+            Bytes(*bytes).to_string(),
+            *bytes as f64 * 100.0 / all as f64
+        );
     }
     Ok(())
 }

@@ -2,6 +2,18 @@
 //!
 //! Each command is a module that can also be called from Rust, as the demo does; [`cli`] only parses arguments.
 
+pub mod browser;
 pub mod cli;
+pub mod client;
+pub mod commands;
+pub mod demo;
+pub mod digests;
+pub mod explain;
+pub mod fleet;
+pub mod local;
 pub mod pack;
+pub mod profiles;
 pub mod progress;
+pub mod publish;
+pub mod table;
+pub mod verify;

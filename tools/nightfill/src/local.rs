@@ -112,8 +112,15 @@ impl Layout {
             players: None,
             report_seconds: 1,
             steering_ttl: 5,
-            sites: vec![site("north", &["127.0.0.0/8", "10.1.0.0/16"])?, site("south", &["10.2.0.0/16"])?],
-            places: vec![place("north-1", "north")?, place("north-2", "north")?, place("south-1", "south")?],
+            sites: vec![
+                site("north", &["127.0.0.0/8", "10.1.0.0/16"])?,
+                site("south", &["10.2.0.0/16"])?,
+            ],
+            places: vec![
+                place("north-1", "north")?,
+                place("north-2", "north")?,
+                place("south-1", "south")?,
+            ],
         })
     }
 }
@@ -145,11 +152,21 @@ impl LocalCdn {
 
         let origin_at = format!("{}:{MEDIA_PORT}", layout.net.host(ORIGIN_HOST));
         let store_text = store.display().to_string();
-        let args = ["serve", "--root", &store_text, "--listen", &origin_at, "--workers", "1"];
+        let args = [
+            "serve",
+            "--root",
+            &store_text,
+            "--listen",
+            &origin_at,
+            "--workers",
+            "1",
+        ];
         let origin = Program::start("origin", &binary("oca-server")?, &args, &logs)?;
 
         let control = start_control(&layout, &origin.url()?)?;
-        let admin_token = fs::read_to_string(dir.join("control/admin.token"))?.trim().to_owned();
+        let admin_token = fs::read_to_string(dir.join("control/admin.token"))?
+            .trim()
+            .to_owned();
         let client = Client::new(&control.url()?, Some(admin_token.clone()))?;
         for site in &layout.sites {
             client.put_site(site).await?;
@@ -175,7 +192,11 @@ impl LocalCdn {
     }
 
     async fn join_appliance(&mut self, place: &Place) -> Result<()> {
-        let wish = NewJoinToken { appliance: place.id.clone(), site: place.site.clone(), valid_seconds: None };
+        let wish = NewJoinToken {
+            appliance: place.id.clone(),
+            site: place.site.clone(),
+            valid_seconds: None,
+        };
         let token = self.client.new_join_token(&wish).await?.token;
         let config = self.appliance_config(place, &token)?;
         fs::write(self.config_path(&place.id), config)?;
@@ -186,7 +207,12 @@ impl LocalCdn {
     pub fn start_appliance(&mut self, id: &OcaId) -> Result<()> {
         let config = self.config_path(id).display().to_string();
         let args = ["run", "--config", &config];
-        let program = Program::start(id.as_str(), &binary("oca-server")?, &args, &self.layout.dir.join("log"))?;
+        let program = Program::start(
+            id.as_str(),
+            &binary("oca-server")?,
+            &args,
+            &self.layout.dir.join("log"),
+        )?;
         self.appliances.insert(id.clone(), program);
         Ok(())
     }
@@ -204,11 +230,18 @@ impl LocalCdn {
     /// Data folder of an appliance.
     pub fn appliance_root(&self, id: &OcaId) -> PathBuf {
         let place = self.layout.places.iter().find(|p| &p.id == id);
-        place.and_then(|p| p.root.clone()).unwrap_or_else(|| self.layout.dir.join(id.as_str()))
+        place
+            .and_then(|p| p.root.clone())
+            .unwrap_or_else(|| self.layout.dir.join(id.as_str()))
     }
 
     fn appliance_config(&self, place: &Place, token: &str) -> Result<String> {
-        let n = self.layout.places.iter().position(|p| p.id == place.id).context("place of the layout")?;
+        let n = self
+            .layout
+            .places
+            .iter()
+            .position(|p| p.id == place.id)
+            .context("place of the layout")?;
         let host = self.layout.net.host(u8::try_from(n + 2)?);
         let root = self.appliance_root(&place.id);
         fs::create_dir_all(&root)?;
@@ -262,7 +295,14 @@ impl LocalCdn {
 
     /// A token of a role, for a program that needs one.
     pub async fn token(&self, role: Role, name: &str) -> Result<String> {
-        Ok(self.client.new_token(&NewToken { role, name: name.to_owned() }).await?.token)
+        Ok(self
+            .client
+            .new_token(&NewToken {
+                role,
+                name: name.to_owned(),
+            })
+            .await?
+            .token)
     }
 
     /// Runs one of Nightfill's programs to its end and returns what it printed.
@@ -296,15 +336,31 @@ impl LocalCdn {
     pub async fn plan(&self, date: &str) -> Result<PlanNumber> {
         let token = self.token(Role::Planner, "cron").await?;
         let control = self.control.url()?;
-        let args = ["run", "--control", &control, "--token", &token, "--date", date, "--activate"];
+        let args = [
+            "run",
+            "--control",
+            &control,
+            "--token",
+            &token,
+            "--date",
+            date,
+            "--activate",
+        ];
         self.run("fill-planner", &args)?;
         let plans = self.client.plans().await?;
-        plans.iter().find(|p| p.active).map(|p| p.number).context("the planner activated no plan")
+        plans
+            .iter()
+            .find(|p| p.active)
+            .map(|p| p.number)
+            .context("the planner activated no plan")
     }
 
     /// The player page for a title.
     pub fn player_page(&self, title: &str, player: &str) -> Result<String> {
-        Ok(format!("{}/player?title={title}&player={player}&autoplay=1", self.control.url()?))
+        Ok(format!(
+            "{}/player?title={title}&player={player}&autoplay=1",
+            self.control.url()?
+        ))
     }
 
     /// Ends every program by SIGTERM, viewer-facing ones first.
@@ -313,7 +369,12 @@ impl LocalCdn {
         let appliances = std::mem::take(&mut self.appliances).into_values();
         for mut program in appliances.chain([self.steering, self.control, self.origin]) {
             let ended = program.stop().await.and_then(|status| {
-                ensure!(status.success(), "{} ended with {status}:\n{}", program.name(), program.last_errors());
+                ensure!(
+                    status.success(),
+                    "{} ended with {status}:\n{}",
+                    program.name(),
+                    program.last_errors()
+                );
                 Ok(())
             });
             if first_error.is_ok() {
@@ -329,23 +390,57 @@ fn start_control(layout: &Layout, origin_url: &str) -> Result<Program> {
     let listen = format!("{}:{CONTROL_PORT}", layout.net.host(1));
     let steering = format!("http://{}:{STEERING_PORT}", layout.net.host(1));
     let seconds = layout.report_seconds.to_string();
-    let mut args: Vec<String> = ["serve", "--data", &data, "--listen", &listen, "--origin-url", origin_url]
-        .map(String::from)
-        .to_vec();
+    let mut args: Vec<String> = [
+        "serve",
+        "--data",
+        &data,
+        "--listen",
+        &listen,
+        "--origin-url",
+        origin_url,
+    ]
+    .map(String::from)
+    .to_vec();
     args.extend(["--steering-url", &steering, "--report-seconds", &seconds].map(String::from));
     if let Some(players) = &layout.players {
         args.extend(["--players".to_owned(), players.display().to_string()]);
     }
-    Program::start("control-plane", &binary("control-plane")?, &args, &layout.dir.join("log"))
+    Program::start(
+        "control-plane",
+        &binary("control-plane")?,
+        &args,
+        &layout.dir.join("log"),
+    )
 }
 
 async fn start_steering(layout: &Layout, client: &Client, control_url: &str) -> Result<Program> {
-    let token = client.new_token(&NewToken { role: Role::Service, name: "steering".to_owned() }).await?.token;
+    let token = client
+        .new_token(&NewToken {
+            role: Role::Service,
+            name: "steering".to_owned(),
+        })
+        .await?
+        .token;
     let token_file = layout.dir.join("steering.token");
     fs::write(&token_file, token)?;
     let listen = format!("{}:{STEERING_PORT}", layout.net.host(1));
     let token_file = token_file.display().to_string();
     let ttl = layout.steering_ttl.to_string();
-    let args = ["serve", "--control", control_url, "--listen", &listen, "--token", &token_file, "--ttl", &ttl];
-    Program::start("steering", &binary("steering-service")?, &args, &layout.dir.join("log"))
+    let args = [
+        "serve",
+        "--control",
+        control_url,
+        "--listen",
+        &listen,
+        "--token",
+        &token_file,
+        "--ttl",
+        &ttl,
+    ];
+    Program::start(
+        "steering",
+        &binary("steering-service")?,
+        &args,
+        &layout.dir.join("log"),
+    )
 }

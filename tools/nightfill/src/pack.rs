@@ -21,10 +21,9 @@ pub use error::PackError;
 pub use probe::{Input, Source};
 pub use rendition::{Packed, SegmentLayout};
 
-use crate::progress::Progress;
+use crate::{digests::digest_file, progress::Progress};
 use cdn_types::{
     Bytes, TitleId,
-    digest::Digester,
     title::{ObjectRole, TITLE_FORMAT, TitleManifest, TitleObject},
 };
 use ladder::Rung;
@@ -41,8 +40,6 @@ pub const TITLE_FILE: &str = "title.json";
 pub const DEFAULT_GENERATED_SECONDS: f64 = 60.0;
 /// Sound may begin this much of a segment away from its pictures: half an AAC frame and rounding.
 const AUDIO_TOLERANCE_SECONDS: f64 = 1024.0 / 48_000.0 * 0.51;
-/// Bytes read at once for a digest.
-const READ_SIZE: usize = 1 << 20;
 /// Share of the declared length that must have been decodable.
 const MIN_DECODED: f64 = 0.9;
 
@@ -355,31 +352,16 @@ fn describe(
     media_type: &str,
 ) -> Result<TitleObject, PackError> {
     let file = dir.join(&path);
-    let (size, digest, blocks) = digest_file(&file).map_err(|e| PackError::io(&file, e))?;
+    let found = digest_file(&file, |_| ()).map_err(|e| PackError::io(&file, e))?;
     Ok(TitleObject {
         path,
         role,
         rendition: rendition.map(str::to_owned),
         media_type: media_type.to_owned(),
-        size,
-        digest,
-        blocks,
+        size: found.size,
+        digest: found.digest,
+        blocks: found.blocks,
     })
-}
-
-/// Size and digests of a file, read once in pieces.
-pub fn digest_file(
-    path: &Path,
-) -> std::io::Result<(Bytes, cdn_types::ObjectDigest, Vec<cdn_types::ObjectDigest>)> {
-    let mut file = File::open(path)?;
-    let mut digester = Digester::new();
-    let mut buffer = vec![0; READ_SIZE];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digester.finish()),
-            n => digester.update(&buffer[..n]),
-        }
-    }
 }
 
 fn warnings(manifest: &TitleManifest, wanted_seconds: f64) -> Vec<String> {

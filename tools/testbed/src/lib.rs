@@ -1,1 +1,138 @@
-//! End-to-end tests with real programs and a real browser.
+//! What the end-to-end tests share: packed media, a filled CDN, a browser that plays. The tests themselves are in
+//! `tests/`; they start real programs and pull real cables.
+
+use anyhow::{Context, Result, ensure};
+use cdn_types::{PlanNumber, plan::Plan};
+use nightfill::{
+    browser::Browser,
+    demo::day,
+    local::{Layout, LocalCdn, Net, program::binary},
+};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Most that filling the test titles may take.
+pub const FILL_LIMIT: Duration = Duration::from_secs(60);
+/// Most that a page may take to reach a state, on a machine that also encodes or compiles.
+pub const PAGE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Makes reqwest's TLS usable and log lines of failures visible; call first in every test.
+pub fn init() {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // another test of this process did it
+}
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("testbed lies two folders deep")
+}
+
+/// Packed titles `film` (90 s) and `short` (12 s), made once and kept in `cache` (a folder that outlives the test).
+pub fn media(cache: &Path) -> Result<Vec<PathBuf>> {
+    let root = cache.join("testbed-media");
+    fs::create_dir_all(&root)?;
+    let lock = File::create(root.join("lock"))?;
+    lock.lock()?; // several test processes may want it at once
+    let clip = repository()
+        .join("assets/big-buck-bunny.mp4")
+        .display()
+        .to_string();
+    let mut titles = Vec::new();
+    for (id, seconds) in [("film", "90"), ("short", "12")] {
+        let folder = root.join(id);
+        if !folder.join("title.json").is_file() {
+            let out = Command::new(binary("nightfill")?)
+                .args([
+                    "pack",
+                    &clip,
+                    "--id",
+                    id,
+                    "--name",
+                    id,
+                    "--min-seconds",
+                    seconds,
+                    "--overwrite",
+                    "--out",
+                ])
+                .arg(&root)
+                .output()?;
+            ensure!(
+                out.status.success(),
+                "packing failed:\n{}",
+                String::from_utf8_lossy(&out.stderr)
+            );
+        }
+        titles.push(folder);
+    }
+    Ok(titles)
+}
+
+/// A CDN of two sites in a folder of its own, with both titles published and nothing planned.
+pub async fn published(dir: &Path, cache: &Path, change: impl FnOnce(&mut Layout)) -> Result<LocalCdn> {
+    let titles = media(cache)?;
+    let mut layout = Layout::two_sites(Net::unique(), dir)?;
+    layout.players = Some(repository().join("control-plane/web/node_modules"));
+    change(&mut layout);
+    let cdn = LocalCdn::start(layout).await?;
+    cdn.publish(&titles)?;
+    Ok(cdn)
+}
+
+/// The same, planned for tomorrow and filled.
+pub async fn filled(
+    dir: &Path,
+    cache: &Path,
+    change: impl FnOnce(&mut Layout),
+) -> Result<(LocalCdn, PlanNumber)> {
+    let cdn = published(dir, cache, change).await?;
+    let number = cdn.plan(&day(1)).await?;
+    cdn.until_filled(number, FILL_LIMIT).await?;
+    Ok((cdn, number))
+}
+
+/// Publishes and activates `plan` under the next number.
+pub async fn replace_plan(cdn: &LocalCdn, plan: &Plan) -> Result<PlanNumber> {
+    let latest = cdn
+        .client
+        .plans()
+        .await?
+        .iter()
+        .map(|p| p.number.0)
+        .max()
+        .unwrap_or(0);
+    let number = PlanNumber(latest + 1);
+    let plan = Plan {
+        number,
+        ..plan.clone()
+    };
+    cdn.client.publish_plan(&plan).await?;
+    cdn.client.activate_plan(number).await?;
+    Ok(number)
+}
+
+/// Opens the player page for `film` and waits until it plays past `seconds`.
+pub async fn play(
+    cdn: &LocalCdn,
+    browser: &Browser,
+    player: &str,
+    seconds: u32,
+) -> Result<serde_json::Value> {
+    browser.open(&cdn.player_page("film", player)?).await?;
+    until_past(browser, f64::from(seconds)).await
+}
+
+/// Waits until the page plays past `seconds`; the page's state then.
+pub async fn until_past(browser: &Browser, seconds: f64) -> Result<serde_json::Value> {
+    let past = format!("return window.nightfill && window.nightfill.position > {seconds}");
+    browser
+        .until(&past, PAGE_LIMIT)
+        .await
+        .with_context(|| format!("not played past {seconds} s"))?;
+    browser.run("return window.nightfill").await
+}

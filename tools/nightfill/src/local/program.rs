@@ -48,8 +48,13 @@ impl Program {
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
         let stdout = child.stdout.take().expect("stdout is piped");
-        let first = copy_lines(stdout, logs.join(format!("{name}.out")))?;
-        let mut program = Self { name: name.to_owned(), child, addresses: BTreeMap::new(), errors };
+        let first = copy_lines(stdout, &logs.join(format!("{name}.out")))?;
+        let mut program = Self {
+            name: name.to_owned(),
+            child,
+            addresses: BTreeMap::new(),
+            errors,
+        };
         program.addresses = program.await_ready(&first)?;
         Ok(program)
     }
@@ -58,10 +63,16 @@ impl Program {
         match first.recv_timeout(READY_WITHIN) {
             Ok(line) => serde_json::from_str(&line)
                 .with_context(|| format!("{}: `{line}` is not a ready line", self.name)),
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("{} was not ready within {READY_WITHIN:?}", self.name),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("{} was not ready within {READY_WITHIN:?}", self.name)
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = self.child.wait()?;
-                bail!("{} ended ({status}) before it was ready:\n{}", self.name, self.last_errors())
+                bail!(
+                    "{} ended ({status}) before it was ready:\n{}",
+                    self.name,
+                    self.last_errors()
+                )
             }
         }
     }
@@ -128,7 +139,11 @@ impl Program {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.kill()?;
-        bail!("{} did not end within {END_WITHIN:?} of SIGTERM and was killed:\n{}", self.name, self.last_errors())
+        bail!(
+            "{} did not end within {END_WITHIN:?} of SIGTERM and was killed:\n{}",
+            self.name,
+            self.last_errors()
+        )
     }
 }
 
@@ -141,8 +156,8 @@ impl Drop for Program {
 }
 
 /// Copies a program's output to a file on a thread of its own; the first line also goes to the receiver.
-fn copy_lines(from: impl std::io::Read + Send + 'static, to: PathBuf) -> Result<mpsc::Receiver<String>> {
-    let mut file = File::options().create(true).append(true).open(&to)?;
+fn copy_lines(from: impl std::io::Read + Send + 'static, to: &Path) -> Result<mpsc::Receiver<String>> {
+    let mut file = File::options().create(true).append(true).open(to)?;
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         let mut from = BufReader::new(from);
@@ -159,12 +174,19 @@ fn copy_lines(from: impl std::io::Read + Send + 'static, to: PathBuf) -> Result<
 
 /// Where the programs are: `NIGHTFILL_BIN_DIR`, or beside this one (tests run one folder below).
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let mut places: Vec<PathBuf> = std::env::var_os("NIGHTFILL_BIN_DIR").map(PathBuf::from).into_iter().collect();
+    let mut places: Vec<PathBuf> = std::env::var_os("NIGHTFILL_BIN_DIR")
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
     let here = std::env::current_exe().context("cannot tell where this program is")?;
     places.extend(here.ancestors().skip(1).take(2).map(Path::to_path_buf));
-    places.iter().map(|dir| dir.join(name)).find(|p| p.is_file()).with_context(|| {
-        format!("`{name}` is not in {places:?}: build all programs first (cargo build --locked --bins)")
-    })
+    places
+        .iter()
+        .map(|dir| dir.join(name))
+        .find(|p| p.is_file())
+        .with_context(|| {
+            format!("`{name}` is not in {places:?}: build all programs first (cargo build --locked --bins)")
+        })
 }
 
 #[cfg(test)]
@@ -174,9 +196,17 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_ends_early_is_told_with_its_last_words() {
         let dir = tempfile::tempdir().unwrap();
-        let e = Program::start("sad", Path::new("/bin/sh"), &["-c", "echo no room >&2; exit 3"], dir.path());
+        let e = Program::start(
+            "sad",
+            Path::new("/bin/sh"),
+            &["-c", "echo no room >&2; exit 3"],
+            dir.path(),
+        );
         let text = format!("{:#}", e.err().expect("it must fail"));
-        assert!(text.contains("no room") && text.contains("exit status: 3"), "{text}");
+        assert!(
+            text.contains("no room") && text.contains("exit status: 3"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

@@ -1,0 +1,322 @@
+//! The fleet as the planner sees it: sites with the appliances that get a part, checked and sorted. Load, health
+//! details and clocks of the snapshot are not taken over, so they cannot change a plan.
+//!
+//! A lost appliance gets no part (it keeps what it has when it returns), is no source, and its copies do not count:
+//! the titles that viewers will want must be somewhere else tomorrow. One that drains or is unwell for now is filled
+//! like the others, so that it is ready when it returns, but nobody is sent to it as a source.
+
+use cdn_types::{
+    BitsPerSecond, FillWindow, ObjectDigest, OcaId, RegionId, SiteId,
+    api::v1::{ApplianceState, ApplianceView, FleetSnapshot},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a fleet is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FleetError {
+    /// The same site twice.
+    #[error("site {0} stands twice")]
+    DuplicateSite(SiteId),
+    /// The same appliance twice.
+    #[error("appliance {0} stands twice")]
+    DuplicateAppliance(OcaId),
+    /// An appliance in a site that is not in the list.
+    #[error("appliance {appliance} is in site {site}, which is not among the sites")]
+    UnknownSite {
+        /// The appliance.
+        appliance: OcaId,
+        /// The site.
+        site: SiteId,
+    },
+    /// An index into `objects` that is out of range.
+    #[error("appliance {appliance} holds object number {index}, but the snapshot lists {objects} objects")]
+    UnknownObject {
+        /// The appliance.
+        appliance: OcaId,
+        /// The index.
+        index: u32,
+        /// Length of the list.
+        objects: usize,
+    },
+    /// Nobody could reach it.
+    #[error("appliance {0} has an empty base_url")]
+    NoAddress(OcaId),
+    /// There is no origin to fall back to.
+    #[error("`fallback` is empty; it must be the origin's http://host:port")]
+    NoOrigin,
+    /// More appliances than a plan's source index can name.
+    #[error("{0} appliances; a plan can name at most {MAX_APPLIANCES}")]
+    TooMany(usize),
+}
+
+/// Most appliances: a plan names sources by a 16-bit index.
+pub const MAX_APPLIANCES: usize = 60_000;
+
+/// Everything that gets a part, and the origin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// Sites with at least one appliance, sorted by id.
+    pub sites: Vec<SiteFleet>,
+    /// Appliances that get no part, with the reason, sorted by id.
+    pub left_out: Vec<(OcaId, &'static str)>,
+    /// `http://host:port` of the origin, no trailing slash.
+    pub origin: String,
+}
+
+/// One site.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiteFleet {
+    /// Its id.
+    pub id: SiteId,
+    /// Its region.
+    pub region: RegionId,
+    /// When it fills.
+    pub window: FillWindow,
+    /// Its share of its region's viewers, 0 to 1: by egress, since boxes are put where viewers are.
+    pub share: f64,
+    /// Sorted by id, at least one.
+    pub appliances: Vec<Appliance>,
+}
+
+/// One appliance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appliance {
+    /// Its id.
+    pub id: OcaId,
+    /// Where peers reach it, no trailing slash.
+    pub base_url: String,
+    /// Bytes for objects.
+    pub storage: u64,
+    /// Most bits a second that it is to send.
+    pub egress: u64,
+    /// Rate cap of its fill.
+    pub fill_rate: BitsPerSecond,
+    /// Most bytes that it can fill in one window.
+    pub fill_cap: u64,
+    /// Whether others may fetch from it.
+    pub source: bool,
+    /// What it holds.
+    pub holds: BTreeSet<ObjectDigest>,
+}
+
+impl Fleet {
+    /// Checks a snapshot and sorts it.
+    pub fn new(snapshot: &FleetSnapshot) -> Result<Self, FleetError> {
+        if snapshot.fallback.is_empty() {
+            return Err(FleetError::NoOrigin);
+        }
+        if snapshot.appliances.len() > MAX_APPLIANCES {
+            return Err(FleetError::TooMany(snapshot.appliances.len()));
+        }
+        let mut sites = BTreeMap::new();
+        for s in &snapshot.sites {
+            let site = SiteFleet {
+                id: s.id.clone(),
+                region: s.region.clone(),
+                window: s.window.clone(),
+                share: 0.0,
+                appliances: Vec::new(),
+            };
+            if sites.insert(&s.id, site).is_some() {
+                return Err(FleetError::DuplicateSite(s.id.clone()));
+            }
+        }
+        let mut views: Vec<&ApplianceView> = snapshot.appliances.iter().collect();
+        views.sort_by(|a, b| a.id.cmp(&b.id));
+        if let Some(pair) = views.windows(2).find(|p| p[0].id == p[1].id) {
+            return Err(FleetError::DuplicateAppliance(pair[0].id.clone()));
+        }
+        let mut left_out = Vec::new();
+        for view in views {
+            let site = sites.get_mut(&view.site).ok_or_else(|| FleetError::UnknownSite {
+                appliance: view.id.clone(),
+                site: view.site.clone(),
+            })?;
+            let appliance = Appliance::new(view, &site.window, &snapshot.objects)?;
+            if view.state == ApplianceState::Lost {
+                left_out.push((
+                    view.id.clone(),
+                    "lost: it has missed its reports and keeps what it has",
+                ));
+            } else {
+                site.appliances.push(appliance);
+            }
+        }
+        let mut sites: Vec<_> = sites.into_values().filter(|s| !s.appliances.is_empty()).collect();
+        share_out(&mut sites);
+        Ok(Self {
+            sites,
+            left_out,
+            origin: snapshot.fallback.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Feeds everything that a plan can depend on to a digest.
+    pub(crate) fn digest_into(&self, hasher: &mut blake3::Hasher) {
+        let mut text = |t: &str| {
+            hasher.update(t.as_bytes());
+            hasher.update(&[0]);
+        };
+        text(&self.origin);
+        for site in &self.sites {
+            text(site.id.as_str());
+            text(site.region.as_str());
+            text(&format!("{:?}", site.window));
+            for a in &site.appliances {
+                text(a.id.as_str());
+                text(&a.base_url);
+                text(&format!(
+                    "{} {} {} {}",
+                    a.storage, a.egress, a.fill_rate.0, a.source
+                ));
+                for object in &a.holds {
+                    text(&object.to_string());
+                }
+            }
+        }
+    }
+}
+
+impl Appliance {
+    fn new(view: &ApplianceView, window: &FillWindow, objects: &[ObjectDigest]) -> Result<Self, FleetError> {
+        if view.base_url.is_empty() {
+            return Err(FleetError::NoAddress(view.id.clone()));
+        }
+        let mut holds = BTreeSet::new();
+        for index in &view.holds {
+            let digest = objects
+                .get(*index as usize)
+                .ok_or_else(|| FleetError::UnknownObject {
+                    appliance: view.id.clone(),
+                    index: *index,
+                    objects: objects.len(),
+                })?;
+            holds.insert(*digest);
+        }
+        Ok(Self {
+            id: view.id.clone(),
+            base_url: view.base_url.trim_end_matches('/').to_owned(),
+            storage: view.capacity.storage.0,
+            egress: view.capacity.egress.0,
+            fill_rate: view.capacity.fill_rate,
+            fill_cap: view.capacity.fill_rate.bytes_in(window.seconds()).0,
+            source: matches!(view.state, ApplianceState::Serving | ApplianceState::Joined),
+            holds,
+        })
+    }
+}
+
+impl SiteFleet {
+    /// Bits a second that its appliances are to send at most.
+    pub fn egress(&self) -> u64 {
+        self.appliances
+            .iter()
+            .fold(0, |sum, a| sum.saturating_add(a.egress))
+    }
+}
+
+/// Divides each region's viewers over its sites by egress, or evenly where none is known.
+fn share_out(sites: &mut [SiteFleet]) {
+    let mut regions: BTreeMap<RegionId, (f64, f64)> = BTreeMap::new();
+    for site in sites.iter() {
+        let (egress, count) = regions.entry(site.region.clone()).or_default();
+        *egress += site.egress() as f64;
+        *count += 1.0;
+    }
+    for site in sites {
+        let (egress, count) = regions[&site.region];
+        site.share = if egress > 0.0 {
+            site.egress() as f64 / egress
+        } else {
+            1.0 / count
+        };
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use cdn_types::{
+        Bytes,
+        api::v1::{Capacity, FillStatus, Load, Site},
+    };
+
+    pub(crate) fn site(id: &str, region: &str) -> Site {
+        Site {
+            id: SiteId::new(id).unwrap(),
+            region: RegionId::new(region).unwrap(),
+            prefixes: vec![],
+            window: FillWindow::always(),
+        }
+    }
+    /// An appliance that fills `fill_rate` x 10,800 bytes in its window of 24 hours.
+    pub(crate) fn appliance(id: &str, site: &str, storage: u64, fill_rate: u64) -> ApplianceView {
+        ApplianceView {
+            id: OcaId::new(id).unwrap(),
+            site: SiteId::new(site).unwrap(),
+            base_url: format!("http://{id}"),
+            profile: "laptop".into(),
+            state: ApplianceState::Serving,
+            conditions: vec![],
+            capacity: Capacity {
+                storage: Bytes(storage),
+                egress: BitsPerSecond(1_000_000_000),
+                fill_rate: BitsPerSecond(fill_rate),
+            },
+            load: Load::default(),
+            fill: FillStatus::default(),
+            plan: None,
+            holds: vec![],
+            held: 0,
+            last_report: None,
+        }
+    }
+    pub(crate) fn snapshot(sites: Vec<Site>, appliances: Vec<ApplianceView>) -> FleetSnapshot {
+        FleetSnapshot {
+            generation: 1,
+            taken_at: "2026-11-22T20:00:00Z".parse().unwrap(),
+            sites,
+            objects: vec![],
+            appliances,
+            titles: vec![],
+            fallback: "http://origin/".into(),
+        }
+    }
+
+    #[test]
+    fn a_fleet_is_checked_and_sorted() {
+        let mut s = snapshot(
+            vec![site("s2", "r"), site("s1", "r"), site("empty", "r")],
+            vec![
+                appliance("b", "s1", 9, 8),
+                appliance("a", "s1", 9, 8),
+                appliance("c", "s2", 9, 8),
+            ],
+        );
+        let fleet = Fleet::new(&s).unwrap();
+        let ids: Vec<_> = fleet.sites[0].appliances.iter().map(|a| a.id.as_str()).collect();
+        assert_eq!((fleet.sites.len(), ids), (2, vec!["a", "b"]));
+        assert!((fleet.sites[0].share - 2.0 / 3.0).abs() < 1e-9);
+        assert_eq!(fleet.sites[0].appliances[0].fill_cap, 86_400);
+        assert_eq!(fleet.origin, "http://origin");
+        s.appliances[0].state = ApplianceState::Lost;
+        let fleet = Fleet::new(&s).unwrap();
+        assert_eq!(fleet.left_out[0].0.as_str(), "b");
+        assert_eq!(fleet.sites[0].appliances.len(), 1);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_named() {
+        let refuse = |change: &dyn Fn(&mut FleetSnapshot)| {
+            let mut s = snapshot(vec![site("s1", "r")], vec![appliance("a", "s1", 9, 8)]);
+            change(&mut s);
+            Fleet::new(&s).unwrap_err().to_string()
+        };
+        assert!(refuse(&|s| s.sites.push(site("s1", "r"))).contains("site s1 stands twice"));
+        assert!(refuse(&|s| s.appliances.push(appliance("a", "s1", 9, 8))).contains("a stands twice"));
+        assert!(refuse(&|s| s.sites.clear()).contains("in site s1, which is not"));
+        assert!(refuse(&|s| s.appliances[0].holds = vec![3]).contains("object number 3"));
+        assert!(refuse(&|s| s.appliances[0].base_url.clear()).contains("empty base_url"));
+        assert!(refuse(&|s| s.fallback.clear()).contains("fallback"));
+    }
+}

@@ -1,0 +1,177 @@
+//! The baseline: a mean in which each day counts less than the one after it, corrected for the weekday.
+//!
+//! A region's weekdays differ together (everybody watches more on Saturday), so their factors are learnt from the
+//! region's totals. An object may also have a week of its own (children's films on Sunday): its days of the planned
+//! weekday pull the estimate from the plain mean in proportion to how many of them there are.
+
+use super::{Forecast, Predictor};
+use crate::history::History;
+use cdn_types::{RegionId, time::Date};
+
+/// Weekday-aware decayed mean.
+#[derive(Debug, Clone, Copy)]
+pub struct DecayedMean {
+    /// Days after which a day counts half. 3: title lists change by 40 % a week, and a single day is noisy.
+    pub half_life_days: f64,
+    /// Observations that a weekday's own figure is weighed against: with this many it counts half.
+    pub weekday_prior: f64,
+}
+
+impl Default for DecayedMean {
+    fn default() -> Self {
+        Self {
+            half_life_days: 3.0,
+            weekday_prior: 3.0,
+        }
+    }
+}
+
+impl Predictor for DecayedMean {
+    fn name(&self) -> &'static str {
+        "weekday-aware decayed mean"
+    }
+
+    fn predict(&self, history: &History) -> Forecast {
+        let mut forecast = Forecast::default();
+        let weights: Vec<f64> = (0..history.days().len())
+            .map(|d| (-f64::from(history.age(d) - 1) / self.half_life_days).exp2())
+            .collect();
+        for region in history.regions() {
+            let week = Week::learn(history, region, self.weekday_prior);
+            for (object, series) in history.objects(region) {
+                let bytes = self.expect(history, &week, &weights, series);
+                forecast.set(region, *object, bytes);
+            }
+        }
+        forecast
+    }
+}
+
+impl DecayedMean {
+    /// One object's expectation in the planned day's bytes.
+    fn expect(&self, history: &History, week: &Week, weights: &[f64], series: &[u64]) -> f64 {
+        let planned = weekday(history.planned());
+        let (mut sum, mut weight) = (0.0, 0.0);
+        let (mut own_sum, mut own_weight, mut own_days) = (0.0, 0.0, 0.0);
+        for (day, bytes) in series.iter().enumerate() {
+            let of_week = weekday(history.days()[day]);
+            let plain = *bytes as f64 / week.factor(of_week);
+            sum += weights[day] * plain;
+            weight += weights[day];
+            if of_week == planned {
+                own_sum += weights[day] * plain;
+                own_weight += weights[day];
+                own_days += 1.0;
+            }
+        }
+        if weight <= 0.0 {
+            return 0.0;
+        }
+        let level = sum / weight;
+        let own = if own_weight > 0.0 {
+            own_sum / own_weight
+        } else {
+            level
+        };
+        let blended = (own_days * own + self.weekday_prior * level) / (own_days + self.weekday_prior);
+        blended * week.factor(planned)
+    }
+}
+
+/// How much each weekday draws over the mean day, per region.
+struct Week([f64; 7]);
+
+impl Week {
+    fn learn(history: &History, region: &RegionId, prior: f64) -> Self {
+        let totals = history.totals(region);
+        let mean = totals.iter().map(|t| *t as f64).sum::<f64>() / totals.len().max(1) as f64;
+        let (mut sums, mut counts) = ([0.0; 7], [0.0; 7]);
+        for (total, day) in totals.iter().zip(history.days()) {
+            sums[weekday(*day)] += *total as f64;
+            counts[weekday(*day)] += 1.0;
+        }
+        let mut factors = [1.0; 7];
+        if mean > 0.0 && totals.len() >= 7 {
+            for (factor, (sum, count)) in factors.iter_mut().zip(sums.iter().zip(counts)) {
+                *factor = (sum / mean + prior) / (count + prior);
+            }
+        }
+        Self(factors)
+    }
+    fn factor(&self, of_week: usize) -> f64 {
+        self.0[of_week].max(f64::MIN_POSITIVE)
+    }
+}
+
+/// 0 = Monday.
+fn weekday(date: Date) -> usize {
+    usize::try_from(date.weekday().to_monday_zero_offset()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdn_types::{Bytes, Hour, ObjectDigest, api::v1::DemandRow};
+
+    fn region() -> RegionId {
+        RegionId::new("r").unwrap()
+    }
+    /// Two objects a day, over `days` days before `planned`: bytes by the day's date.
+    fn history(planned: &str, days: i64, bytes: impl Fn(Date) -> [u64; 2]) -> History {
+        let planned: Date = planned.parse().unwrap();
+        let mut rows = vec![];
+        for hour in (1..=days * 24).map(|h| Hour(Hour::start_of(planned).0 - h)) {
+            for (name, b) in [b"a", b"b"].into_iter().zip(bytes(hour.date())) {
+                rows.push(DemandRow {
+                    hour,
+                    region: region(),
+                    object: ObjectDigest::of(name),
+                    requests: 1,
+                    bytes: Bytes(b),
+                });
+            }
+        }
+        History::before(planned, &rows)
+    }
+    fn expect(h: &History) -> [f64; 2] {
+        let f = DecayedMean::default().predict(h);
+        [b"a", b"b"].map(|n| f.get(&region(), &ObjectDigest::of(n)))
+    }
+
+    #[test]
+    fn a_steady_object_is_expected_as_it_was() {
+        for days in [1, 2, 7, 14, 40] {
+            let [a, b] = expect(&history("2026-11-23", days, |_| [10, 1000]));
+            assert!(
+                (a - 240.0).abs() < 1e-6 && (b - 24_000.0).abs() < 1e-6,
+                "{days}: {a} {b}"
+            );
+        }
+    }
+
+    #[test]
+    fn recent_days_count_more_and_saturdays_follow_saturdays() {
+        let planned = "2026-11-28"; // a Saturday
+        let rising = history(planned, 14, |d| {
+            if d >= "2026-11-26".parse().unwrap() {
+                [9, 1]
+            } else {
+                [1, 1]
+            }
+        });
+        let [a, b] = expect(&rising);
+        assert!(a > 2.0 * b, "{a} {b}");
+        // Both double on Saturdays; `b` is drawn on Saturdays only.
+        let weekly = history(planned, 28, |d| {
+            let saturday = weekday(d) == 5;
+            [if saturday { 20 } else { 10 }, if saturday { 50 } else { 0 }]
+        });
+        let [a, b] = expect(&weekly);
+        assert!(a > 300.0, "a Saturday draws more than the mean day: {a}");
+        let sunday = expect(&history("2026-11-29", 28, |d| {
+            let saturday = weekday(d) == 5;
+            [if saturday { 20 } else { 10 }, if saturday { 50 } else { 0 }]
+        }));
+        assert!(b > 2.0 * sunday[1], "{b} on Saturday, {} on Sunday", sunday[1]);
+    }
+}

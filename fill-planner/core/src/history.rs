@@ -1,0 +1,192 @@
+//! Demand history, cut at the decision day. A [`History`] is built for one day to plan and keeps no row of that day
+//! or later, so no predictor can be influenced by what it could not have known.
+//!
+//! Demand is counted in days of 24 hours that end where knowledge ends: a planner that runs at 22:00 sees a whole
+//! last day from 22:00 to 22:00, not a calendar day that lacks its evening. A day bears the date and weekday of
+//! its middle.
+
+use cdn_types::{Hour, ObjectDigest, RegionId, api::v1::DemandRow, time::Date};
+use std::collections::BTreeMap;
+
+/// Days looked back at most: eight weeks give a weekday eight observations, older taste says little about tomorrow.
+pub const MAX_DAYS: usize = 56;
+/// A first day of which fewer hours than this are known is left out, unless there is no other.
+const MIN_HOURS_OF_FIRST_DAY: i64 = 12;
+
+/// Bytes a day per region and object, newest day first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    planned: Date,
+    days: Vec<Date>,
+    series: BTreeMap<RegionId, BTreeMap<ObjectDigest, Vec<u64>>>,
+}
+
+impl History {
+    /// History of everything before 00:00 universal time of `planned`. Rows of one hour, region and object are
+    /// added up; their order is of no consequence.
+    pub fn before<'a>(planned: Date, rows: impl IntoIterator<Item = &'a DemandRow>) -> Self {
+        let cut = Hour::start_of(planned);
+        let known: Vec<&DemandRow> = rows.into_iter().filter(|r| r.hour < cut).collect();
+        let (Some(first), Some(last)) = (
+            known.iter().map(|r| r.hour.0).min(),
+            known.iter().map(|r| r.hour.0).max(),
+        ) else {
+            return Self {
+                planned,
+                days: Vec::new(),
+                series: BTreeMap::new(),
+            };
+        };
+        let end = last + 1;
+        let count = whole_days(end - first);
+        let mut series: BTreeMap<RegionId, BTreeMap<ObjectDigest, Vec<u64>>> = BTreeMap::new();
+        for row in known {
+            let day = ((end - 1 - row.hour.0) / 24) as usize;
+            if day >= count || row.bytes.0 == 0 {
+                continue;
+            }
+            let region = match series.get_mut(&row.region) {
+                Some(r) => r,
+                None => series.entry(row.region.clone()).or_default(),
+            };
+            let bytes = region.entry(row.object).or_default();
+            if bytes.len() <= day {
+                bytes.resize(day + 1, 0);
+            }
+            bytes[day] = bytes[day].saturating_add(row.bytes.0);
+        }
+        let days = (0..count as i64)
+            .map(|d| Hour(end - 24 * d - 12).date())
+            .collect();
+        Self {
+            planned,
+            days,
+            series,
+        }
+    }
+
+    /// The day to plan.
+    pub fn planned(&self) -> Date {
+        self.planned
+    }
+    /// Dates of the days known, newest first.
+    pub fn days(&self) -> &[Date] {
+        &self.days
+    }
+    /// Whole days from the known day `day` (0 = newest) to the planned one, at least 1.
+    pub fn age(&self, day: usize) -> u32 {
+        let hours = Hour::start_of(self.planned).0 - Hour::start_of(self.days[day]).0;
+        u32::try_from(hours / 24).unwrap_or(1).max(1)
+    }
+    /// Regions with demand, in order.
+    pub fn regions(&self) -> impl Iterator<Item = &RegionId> {
+        self.series.keys()
+    }
+    /// A region's objects with their bytes a day, newest first. A series ends with the first day the object was
+    /// ever drawn: before that it is unknown, not unloved.
+    pub fn objects(&self, region: &RegionId) -> impl Iterator<Item = (&ObjectDigest, &[u64])> {
+        self.series
+            .get(region)
+            .into_iter()
+            .flatten()
+            .map(|(o, s)| (o, s.as_slice()))
+    }
+    /// A region's bytes on each known day, newest first.
+    pub fn totals(&self, region: &RegionId) -> Vec<u64> {
+        let mut totals = vec![0u64; self.days.len()];
+        for (_, series) in self.objects(region) {
+            for (total, bytes) in totals.iter_mut().zip(series) {
+                *total = total.saturating_add(*bytes);
+            }
+        }
+        totals
+    }
+    /// Feeds everything that a plan can depend on to a digest.
+    pub(crate) fn digest_into(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(self.planned.to_string().as_bytes());
+        for day in &self.days {
+            hasher.update(day.to_string().as_bytes());
+        }
+        for (region, objects) in &self.series {
+            hasher.update(region.as_str().as_bytes());
+            hasher.update(&[0]);
+            for (object, bytes) in objects {
+                hasher.update(object.as_bytes());
+                for b in bytes {
+                    hasher.update(&b.to_le_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// Days to count in a span of `hours` known hours.
+fn whole_days(hours: i64) -> usize {
+    let (full, rest) = (hours / 24, hours % 24);
+    let count = full + i64::from(rest >= MIN_HOURS_OF_FIRST_DAY || full == 0);
+    (count as usize).min(MAX_DAYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdn_types::Bytes;
+
+    fn row(hour: &str, bytes: u64) -> DemandRow {
+        DemandRow {
+            hour: hour.parse().unwrap(),
+            region: RegionId::new("r").unwrap(),
+            object: ObjectDigest::of(b"o"),
+            requests: 1,
+            bytes: Bytes(bytes),
+        }
+    }
+    fn series(h: &History) -> Vec<u64> {
+        h.objects(&RegionId::new("r").unwrap())
+            .next()
+            .map(|(_, s)| s.to_vec())
+            .unwrap_or_default()
+    }
+    fn day(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn rows_of_the_planned_day_and_later_are_not_there() {
+        let past = [row("2026-11-22T23Z", 5)];
+        let all = [
+            row("2026-11-23T00Z", 100),
+            row("2026-11-22T23Z", 5),
+            row("2026-12-01T00Z", 7),
+        ];
+        assert_eq!(
+            History::before(day("2026-11-23"), &all),
+            History::before(day("2026-11-23"), &past)
+        );
+    }
+
+    #[test]
+    fn days_end_where_knowledge_ends() {
+        let rows = [
+            row("2026-11-22T20Z", 1),
+            row("2026-11-21T21Z", 2),
+            row("2026-11-21T20Z", 4),
+            row("2026-11-20T21Z", 8),
+        ];
+        let h = History::before(day("2026-11-23"), &rows);
+        assert_eq!(series(&h), [3, 12]);
+        assert_eq!(h.days(), [day("2026-11-22"), day("2026-11-21")]);
+        assert_eq!((h.age(0), h.age(1)), (1, 2));
+    }
+
+    #[test]
+    fn short_and_no_history_are_histories() {
+        let none = History::before(day("2026-11-23"), &[]);
+        assert!(none.days().is_empty() && none.regions().next().is_none());
+        let one = History::before(day("2026-11-23"), &[row("2026-11-22T14Z", 9)]);
+        assert_eq!((series(&one), one.days().len()), (vec![9], 1));
+        // Thirty hours: the first six are no day.
+        let rows = [row("2026-11-22T14Z", 9), row("2026-11-21T09Z", 9)];
+        assert_eq!(series(&History::before(day("2026-11-23"), &rows)), [9]);
+    }
+}

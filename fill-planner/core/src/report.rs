@@ -1,0 +1,158 @@
+//! The report that goes with a plan: what each appliance keeps, gets and drops, what share of its site's demand it is
+//! expected to serve, and why. It is written beside the plan and is no input of any program.
+
+use crate::{place::Refusal, worth::Basis};
+use cdn_types::{Bytes, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId, time::Date};
+use serde::{Deserialize, Serialize};
+
+/// `format` of the reports that this release writes.
+pub const REPORT_FORMAT: u32 = 1;
+
+/// What a plan does and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// [`REPORT_FORMAT`].
+    pub format: u32,
+    /// The plan's number.
+    pub number: PlanNumber,
+    /// The day it serves.
+    pub date: Date,
+    /// Seed of the tie-breaks.
+    pub seed: u64,
+    /// Digest over the inputs, as in the plan.
+    pub inputs: ObjectDigest,
+    /// Name of the forecast's method.
+    pub method: String,
+    /// What the forecast knew.
+    pub history: HistoryReport,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+    /// Sites, sorted.
+    pub sites: Vec<SiteReport>,
+}
+
+/// What the forecast knew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// Number of days.
+    pub days: usize,
+    /// The newest of them.
+    pub newest: Option<Date>,
+    /// The oldest of them.
+    pub oldest: Option<Date>,
+    /// Bytes of all days and regions.
+    pub bytes: Bytes,
+}
+
+/// One site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteReport {
+    /// Its id.
+    pub site: SiteId,
+    /// Its region.
+    pub region: RegionId,
+    /// Bytes that its viewers are expected to draw on the day.
+    pub expected: Bytes,
+    /// Share of them that its own appliances can serve by this plan, 0 to 1; absent when nothing is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_share: Option<f64>,
+    /// Its appliances, sorted.
+    pub appliances: Vec<ApplianceReport>,
+    /// Titles that no appliance of the site gets, the most expected first.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One appliance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApplianceReport {
+    /// Its id.
+    pub appliance: OcaId,
+    /// Its storage.
+    pub storage: Bytes,
+    /// Most bytes that it can fill in one window.
+    pub fill_cap: Bytes,
+    /// Bytes that it holds and keeps.
+    pub kept: Bytes,
+    /// Bytes that it is to fill.
+    pub added: Bytes,
+    /// Bytes that it is to drop, of objects whose size is known.
+    pub dropped: Bytes,
+    /// Bytes that it is expected to serve on the day.
+    pub expected: Bytes,
+    /// Share of its site's expected bytes that it is expected to serve; absent when nothing is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_share: Option<f64>,
+    /// Titles in fill order, then the dropped ones.
+    pub titles: Vec<TitleReport>,
+}
+
+/// What happens to one title on one appliance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TitleReport {
+    /// The title; absent for objects that the catalogue no longer has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<TitleId>,
+    /// What happens.
+    pub action: Action,
+    /// Bytes of the title (of the dropped objects, for a drop).
+    pub size: Bytes,
+    /// Bytes to be filled.
+    pub fill: Bytes,
+    /// Bytes that viewers are expected to draw of it here on the day.
+    pub expected: Bytes,
+    /// Copies of it at this site by this plan.
+    pub copies: usize,
+    /// Where the expectation comes from; absent for objects that the catalogue no longer has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
+    /// Why, for people.
+    pub because: String,
+}
+
+/// What happens to a title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Held and stays.
+    Kept,
+    /// To be filled, or completed.
+    Added,
+    /// Held and goes.
+    Dropped,
+}
+
+impl Action {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Added => "added",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// A title without a copy at a site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The title.
+    pub title: TitleId,
+    /// Its size.
+    pub size: Bytes,
+    /// Bytes that the site's viewers are expected to draw of it.
+    pub expected: Bytes,
+    /// Why.
+    pub reason: Refusal,
+}
+
+impl Refusal {
+    /// For people.
+    pub fn because(self) -> &'static str {
+        match self {
+            Self::LargerThanStorage => "larger than any appliance's storage",
+            Self::LargerThanFill => "larger than one night's fill of any appliance",
+            Self::NoRoom => "no room: what is stored is worth more per byte",
+            Self::NoFillLeft => "no fill left tonight: what is filled is worth more per byte",
+        }
+    }
+}

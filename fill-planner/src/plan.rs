@@ -1,0 +1,58 @@
+//! `fill-planner plan`: files in, files out.
+
+use crate::{
+    cli::{PlanArgs, next_number},
+    diff,
+    error::PlannerError,
+    load, output,
+};
+use cdn_types::{
+    PlanNumber,
+    api::v1::{Catalogue, FleetSnapshot},
+    plan::Plan,
+};
+use fill_core::{History, Inputs, Rules};
+
+/// Plans from files, and writes or prints the outcome.
+pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
+    let catalogue: Catalogue = load::json(&args.catalog, "a catalogue as GET /v1/catalogue gives it")?;
+    let fleet: FleetSnapshot = load::json(&args.fleet, "a fleet snapshot as GET /v1/fleet gives it")?;
+    let previous: Option<Plan> = match &args.previous {
+        Some(file) => Some(load::json(file, "a plan as fill-planner writes it")?),
+        None => None,
+    };
+    let mut rows = Vec::new();
+    for file in &args.demand {
+        rows.append(&mut load::demand(file)?);
+    }
+    let planned = fill_core::plan(
+        &Inputs {
+            number: number(args, previous.as_ref()),
+            seed: args.method.seed,
+            history: &History::before(args.date, &rows),
+            catalogue: &catalogue,
+            fleet: &fleet,
+            previous: previous.as_ref(),
+            rules: Rules::default(),
+        },
+        args.method.method.predictor().as_ref(),
+    )?;
+    for warning in &planned.report.warnings {
+        tracing::warn!("{warning}");
+    }
+    match &args.out {
+        Some(dir) if !args.dry_run => println!("{}", output::write(dir, &planned)?.display()),
+        _ => print!("{}", diff::render(&planned.report)),
+    }
+    Ok(())
+}
+
+fn number(args: &PlanArgs, previous: Option<&Plan>) -> PlanNumber {
+    args.number.map_or_else(
+        || {
+            let written = args.out.as_deref().map(output::numbers).unwrap_or_default();
+            next_number(written.into_iter().chain(previous.map(|p| p.number)))
+        },
+        PlanNumber,
+    )
+}

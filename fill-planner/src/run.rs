@@ -1,0 +1,132 @@
+//! `fill-planner run`: fetches what is known, plans, publishes; one pass, for cron.
+
+use crate::{
+    cli::{RunArgs, next_number},
+    control::Control,
+    diff,
+    error::PlannerError,
+    lock::{self, RunLock},
+    output,
+};
+use cdn_types::{
+    Hour,
+    time::{Date, Timestamp},
+};
+use fill_core::{History, Inputs, Rules, assemble::Planned, history::MAX_DAYS};
+use std::time::Duration;
+
+/// Runs once, under the lock and the deadline.
+pub fn run(args: RunArgs) -> Result<(), PlannerError> {
+    // An error means that a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let file = args
+        .lock
+        .clone()
+        .unwrap_or_else(|| lock::default_file(&args.control));
+    let _lock = RunLock::take(&file)?;
+    let control = Control::new(&args.control, token(&args)?).map_err(PlannerError::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| PlannerError::Internal(format!("cannot start the runtime: {e}")))?;
+    let (deadline, now) = (args.deadline, Timestamp::now());
+    let outcome = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(deadline), night(&control, args, now)).await
+    });
+    // A plan still being computed must not hold up the exit.
+    runtime.shutdown_background();
+    outcome.map_err(|_| PlannerError::Deadline(deadline))?
+}
+
+fn token(args: &RunArgs) -> Result<Option<String>, PlannerError> {
+    match &args.token_file {
+        None => Ok(args.token.clone()),
+        Some(file) => std::fs::read_to_string(file)
+            .map(|t| Some(t.trim().to_owned()))
+            .map_err(|e| PlannerError::Usage(format!("cannot read --token-file {}: {e}", file.display()))),
+    }
+}
+
+async fn night(control: &Control, args: RunArgs, now: Timestamp) -> Result<(), PlannerError> {
+    let today = Hour::of(now).date();
+    let date = args.date.date(today);
+    let planned = fetch_and_plan(control, &args, date, now).await?;
+    for warning in &planned.report.warnings {
+        tracing::warn!("{warning}");
+    }
+    if args.dry_run {
+        print!("{}", diff::render(&planned.report));
+        return Ok(());
+    }
+    if let Some(dir) = &args.out {
+        output::write(dir, &planned)?;
+    }
+    control.publish(&planned.plan).await?;
+    if args.activate {
+        control.activate(planned.plan.number).await?;
+    }
+    println!("{}", summary(&planned, args.activate));
+    Ok(())
+}
+
+async fn fetch_and_plan(
+    control: &Control,
+    args: &RunArgs,
+    date: Date,
+    now: Timestamp,
+) -> Result<Planned, PlannerError> {
+    // The hour that runs is not known whole yet.
+    let to = Hour::start_of(date).min(Hour::of(now));
+    let from = Hour(to.0 - 24 * MAX_DAYS as i64);
+    let (catalogue, fleet, rows, plans) = tokio::try_join!(
+        control.catalogue(),
+        control.fleet(),
+        control.demand(from, to),
+        control.plans()
+    )?;
+    tracing::info!(
+        objects = catalogue.objects.len(),
+        appliances = fleet.appliances.len(),
+        demand_rows = rows.len(),
+        "planning {date}"
+    );
+    let previous = match plans.iter().map(|p| p.number).max() {
+        Some(number) => Some(control.plan(number).await?),
+        None => None,
+    };
+    let number = next_number(plans.iter().map(|p| p.number));
+    let method = args.method.clone();
+    let work = move || {
+        fill_core::plan(
+            &Inputs {
+                number,
+                seed: method.seed,
+                history: &History::before(date, &rows),
+                catalogue: &catalogue,
+                fleet: &fleet,
+                previous: previous.as_ref(),
+                rules: Rules::default(),
+            },
+            method.method.predictor().as_ref(),
+        )
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| PlannerError::Internal(format!("planning died: {e}")))?
+        .map_err(PlannerError::from)
+}
+
+/// The line that a run prints when it is done.
+fn summary(planned: &Planned, activated: bool) -> serde_json::Value {
+    let parts = &planned.plan.appliances;
+    let reports = planned.report.sites.iter().flat_map(|s| &s.appliances);
+    serde_json::json!({
+        "plan": planned.plan.number,
+        "date": planned.plan.date,
+        "activated": activated,
+        "appliances": parts.len(),
+        "items": parts.iter().map(|p| p.items.len()).sum::<usize>(),
+        "fill_bytes": reports.map(|a| a.added.0).sum::<u64>(),
+        "warnings": planned.report.warnings,
+    })
+}

@@ -1,0 +1,399 @@
+//! The real program: `plan` on files, `run` against a control plane that answers as agreed, fails, refuses or hangs.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "support/control.rs"]
+mod control;
+#[path = "../core/tests/support/world.rs"]
+mod world;
+
+use cdn_types::{api::v1::DemandRow, plan::Plan, time::Timestamp};
+use control::{Asked, FakeControl};
+use fill_core::PlanReport;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+use world::{Shape, World};
+
+const SHAPE: Shape = Shape {
+    seed: 3,
+    titles: 6,
+    sites: 2,
+    per_site: 2,
+    storage_percent: 300,
+    fill_percent: 1_000_000,
+    days: 14,
+};
+
+fn csv(rows: &[DemandRow]) -> String {
+    let mut text = "hour,region,object,requests,bytes\n".to_owned();
+    for r in rows {
+        writeln!(
+            text,
+            "{},{},{},{},{}",
+            r.hour, r.region, r.object, r.requests, r.bytes.0
+        )
+        .unwrap();
+    }
+    text
+}
+
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn new(world: &World) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let json = |name: &str, text: Result<String, serde_json::Error>| {
+            std::fs::write(dir.path().join(name), text.unwrap()).unwrap();
+        };
+        json("catalogue.json", serde_json::to_string(&world.catalogue));
+        json("fleet.json", serde_json::to_string(&world.fleet));
+        let (a, b) = world.demand.split_at(world.demand.len() / 2);
+        std::fs::write(dir.path().join("a.csv"), csv(a)).unwrap();
+        std::fs::write(dir.path().join("b.csv"), csv(b)).unwrap();
+        Self { dir }
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+    fn plan(&self, more: &[&str]) -> Output {
+        let mut command = planner();
+        command.current_dir(self.dir.path()).arg("plan");
+        command.args([
+            "--demand",
+            "a.csv",
+            "b.csv",
+            "--catalog",
+            "catalogue.json",
+            "--fleet",
+            "fleet.json",
+        ]);
+        command.args(["--date", "2026-11-23"]).args(more);
+        command.output().unwrap()
+    }
+}
+
+fn planner() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fill-planner"));
+    command.env_remove("NIGHTFILL_TOKEN").env_remove("RUST_LOG");
+    command
+}
+fn stdout(o: &Output) -> String {
+    String::from_utf8(o.stdout.clone()).unwrap()
+}
+fn stderr(o: &Output) -> String {
+    String::from_utf8(o.stderr.clone()).unwrap()
+}
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn plan_writes_a_plan_and_reports_and_the_same_bytes_again() {
+    let mut world = World::new(SHAPE);
+    let files = Files::new(&world);
+    let first = files.plan(&["--out", "one"]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    assert_eq!(stdout(&first), "one/plan-1.json\n");
+    let plan: Plan = serde_json::from_str(&read(&files.path("one/plan-1.json"))).unwrap();
+    assert_eq!(plan.check(), Ok(()));
+    assert_eq!(plan.appliances.len(), 4);
+    let report: PlanReport = serde_json::from_str(&read(&files.path("one/report-1.json"))).unwrap();
+    // Rows stand at one hour a day only, so the oldest day is known by a single hour and is not counted.
+    assert_eq!((report.number, report.history.days), (plan.number, 13));
+    assert!(
+        report
+            .sites
+            .iter()
+            .all(|s| s.hit_share.is_some_and(|h| h > 0.999))
+    );
+    let text = read(&files.path("one/report-1.md"));
+    assert!(
+        text.starts_with("# Plan 1 for 2026-11-23\n") && text.contains("| added | title-0000 |"),
+        "{text}"
+    );
+    // Other order of rows, same number: the same bytes, so writing again is no conflict.
+    world.shuffle(5);
+    let shuffled = Files::new(&world);
+    assert!(shuffled.plan(&["--out", "two"]).status.success());
+    assert_eq!(
+        read(&files.path("one/plan-1.json")),
+        read(&shuffled.path("two/plan-1.json"))
+    );
+    assert!(files.plan(&["--out", "one", "--number", "1"]).status.success());
+    // The next number follows by itself; another plan under a taken number is refused.
+    assert_eq!(
+        stdout(&files.plan(&["--out", "one", "--previous", "one/plan-1.json"])),
+        "one/plan-2.json\n"
+    );
+    let taken = files.plan(&["--out", "one", "--number", "1", "--seed", "9"]);
+    assert_eq!(taken.status.code(), Some(8), "{}", stderr(&taken));
+    let stale = files.plan(&["--out", "one", "--number", "1", "--previous", "one/plan-1.json"]);
+    assert_eq!(stale.status.code(), Some(8), "{}", stderr(&stale));
+}
+
+#[test]
+fn dry_run_prints_the_changes_and_writes_nothing() {
+    let mut world = World::new(SHAPE);
+    let plan = world.plan().plan;
+    world.execute(&plan);
+    let gone = world.catalogue.objects[0].title.clone();
+    world.catalogue.objects.retain(|o| o.title != gone);
+    world.fleet.appliances[0].holds.clear();
+    let files = Files::new(&world);
+    let before = std::fs::read_dir(files.dir.path()).unwrap().count();
+    let dry = files.plan(&["--dry-run"]);
+    assert!(dry.status.success(), "{}", stderr(&dry));
+    let text = stdout(&dry);
+    assert!(text.contains("oca-0-0 (site site0)"), "{text}");
+    for sign in ["\n  + title-", "\n  = title-", "\n  - (not in the catalogue)"] {
+        assert!(text.contains(sign), "{sign}: {text}");
+    }
+    assert_eq!(std::fs::read_dir(files.dir.path()).unwrap().count(), before);
+}
+
+#[test]
+fn wrong_inputs_are_one_line_with_their_place() {
+    let files = Files::new(&World::new(SHAPE));
+    let expect = |file: &str, text: &str, code: i32, part: &str| {
+        let before = read(&files.path(file));
+        std::fs::write(files.path(file), text).unwrap();
+        let out = files.plan(&["--out", "out"]);
+        assert_eq!(out.status.code(), Some(code), "{}", stderr(&out));
+        let line = stderr(&out);
+        assert!(
+            line.starts_with("error: ") && line.lines().count() == 1 && line.contains(part),
+            "{line}"
+        );
+        std::fs::write(files.path(file), before).unwrap();
+    };
+    let header = "hour,region,object,requests,bytes";
+    expect(
+        "a.csv",
+        &format!("{header}\n2026-11-22T14Z,nl,abc,1,1\n"),
+        3,
+        "a.csv: line 2, column `object`: `abc`",
+    );
+    expect(
+        "b.csv",
+        "hour,region\n",
+        3,
+        "b.csv: line 1: column `object` is missing",
+    );
+    expect(
+        "catalogue.json",
+        "{}",
+        3,
+        "catalogue.json: line 1, column 2: missing field `objects`",
+    );
+    let catalogue = read(&files.path("catalogue.json"));
+    let negative = catalogue.replacen("\"size\":", "\"size\":-", 1);
+    expect("catalogue.json", &negative, 3, "is negative");
+    let fleet = read(&files.path("fleet.json"));
+    expect(
+        "fleet.json",
+        &fleet.replace("\"site\":\"site0\"", "\"site\":\"nowhere\""),
+        3,
+        "in site nowhere",
+    );
+    expect(
+        "fleet.json",
+        &fleet.replace("\"time_zone\":\"UTC\"", "\"time_zone\":\"Mars\""),
+        3,
+        "`Mars` is not a time zone",
+    );
+    assert_eq!(
+        planner()
+            .args(["plan", "--date", "tomorrow"])
+            .output()
+            .unwrap()
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+/// A control plane with the world's data; `publish` answers POST /v1/plans.
+fn serve(world: &World, mut publish: impl FnMut(&Asked) -> (u16, String) + Send + 'static) -> FakeControl {
+    let catalogue = serde_json::to_string(&world.catalogue).unwrap();
+    let fleet = serde_json::to_string(&world.fleet).unwrap();
+    let demand = serde_json::to_string(&world.demand).unwrap();
+    let mut published: Option<String> = None;
+    FakeControl::start(Box::new(move |asked| {
+        let path = asked.call.split('?').next().unwrap_or_default();
+        match path {
+            "GET /v1/catalogue" => (200, catalogue.clone()),
+            "GET /v1/fleet" => (200, fleet.clone()),
+            "GET /v1/demand" => (200, demand.clone()),
+            "GET /v1/plans" => (200, "[]".into()),
+            "GET /v1/plans/1" => published.clone().map_or((404, "{}".into()), |p| (200, p)),
+            "POST /v1/plans" => {
+                let answer = publish(asked);
+                published.get_or_insert_with(|| asked.body.clone());
+                answer
+            }
+            "POST /v1/plans/1/activate" => (200, "{}".into()),
+            other => (
+                404,
+                format!("{{\"type\":\"\",\"title\":\"\",\"status\":404,\"detail\":\"no {other}\"}}"),
+            ),
+        }
+    }))
+}
+
+fn run(control: &str, dir: &Path, more: &[&str]) -> Output {
+    let mut command = planner();
+    command.args([
+        "run",
+        "--control",
+        control,
+        "--token",
+        "secret",
+        "--date",
+        "2026-11-23",
+    ]);
+    command.arg("--lock").arg(dir.join("lock")).args(more);
+    command.output().unwrap()
+}
+
+#[test]
+fn run_publishes_and_activates() {
+    let world = World::new(SHAPE);
+    let dir = tempfile::tempdir().unwrap();
+    let control = serve(&world, |_| (201, "{}".into()));
+    let out = run(
+        &control.url(),
+        dir.path(),
+        &["--activate", "--out", &dir.path().join("o").display().to_string()],
+    );
+    assert!(out.status.success(), "{}", stderr(&out));
+    let line: serde_json::Value = serde_json::from_str(&stdout(&out)).unwrap();
+    assert_eq!(
+        (line["plan"].as_u64(), line["activated"].as_bool()),
+        (Some(1), Some(true))
+    );
+    assert!(line["fill_bytes"].as_u64() > Some(0));
+    let asked = control.asked();
+    assert!(asked.iter().all(|a| a.token.as_deref() == Some("secret")));
+    let published = asked.iter().find(|a| a.call == "POST /v1/plans").unwrap();
+    let plan: Plan = serde_json::from_str(&published.body).unwrap();
+    assert_eq!(plan.appliances, world.plan().plan.appliances);
+    assert_eq!(asked.last().unwrap().call, "POST /v1/plans/1/activate");
+    // Eight weeks of demand, and nothing of the planned day or of the hour that runs.
+    let demand = asked
+        .iter()
+        .find(|a| a.call.starts_with("GET /v1/demand"))
+        .unwrap();
+    let to = cdn_types::Hour::of(Timestamp::now()).min("2026-11-23T00Z".parse().unwrap());
+    let from = cdn_types::Hour(to.0 - 56 * 24);
+    assert_eq!(demand.call, format!("GET /v1/demand?from={from}&to={to}"));
+    assert!(dir.path().join("o/plan-1.json").exists());
+}
+
+#[test]
+fn run_dry_publishes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = serve(&World::new(SHAPE), |_| (500, String::new()));
+    let out = run(&control.url(), dir.path(), &["--dry-run"]);
+    assert!(
+        out.status.success() && stdout(&out).contains("  + title-"),
+        "{}",
+        stderr(&out)
+    );
+    assert!(control.asked().iter().all(|a| a.call.starts_with("GET ")));
+}
+
+#[test]
+fn run_asks_again_after_a_failure_and_a_lost_answer_is_no_conflict() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut times = 0;
+    // The first publication is taken in but answered with a failure; the second is then a conflict.
+    let control = serve(&World::new(SHAPE), move |_| {
+        times += 1;
+        if times == 1 {
+            (502, String::new())
+        } else {
+            (409, "{}".into())
+        }
+    });
+    let out = run(&control.url(), dir.path(), &["--activate"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    assert!(stderr(&out).contains("again in"), "{}", stderr(&out));
+    let posts = control
+        .asked()
+        .iter()
+        .filter(|a| a.call == "POST /v1/plans")
+        .count();
+    assert_eq!(posts, 2);
+}
+
+#[test]
+fn run_has_an_exit_code_for_each_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let problem = |status: u16, detail: &str| {
+        (
+            status,
+            format!("{{\"type\":\"t\",\"title\":\"t\",\"status\":{status},\"detail\":\"{detail}\"}}"),
+        )
+    };
+    let refused = serve(&World::new(SHAPE), move |_| {
+        problem(403, "the token is not a planner's")
+    });
+    let out = run(&refused.url(), dir.path(), &[]);
+    assert_eq!(out.status.code(), Some(5));
+    assert!(
+        stderr(&out).contains("403") && stderr(&out).contains("not a planner's"),
+        "{}",
+        stderr(&out)
+    );
+
+    // Another plan took the number meanwhile: what GET /v1/plans/1 gives is not what was sent.
+    let stale = FakeControl::start({
+        let world = World::new(SHAPE);
+        let mut data = serve_data(&world);
+        Box::new(move |asked| match asked.call.as_str() {
+            "POST /v1/plans" => problem(409, "number 1 is not above 4"),
+            _ => data(asked),
+        })
+    });
+    let out = run(&stale.url(), dir.path(), &[]);
+    assert_eq!(out.status.code(), Some(8), "{}", stderr(&out));
+    assert!(stderr(&out).contains("number 1 is not above 4"));
+
+    // Nobody listens there, and the deadline is shorter than the retries.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let out = run(&format!("http://{nobody}"), dir.path(), &["--deadline", "1"]);
+    assert_eq!(out.status.code(), Some(6), "{}", stderr(&out));
+
+    let lock = std::fs::File::create(dir.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let out = run("http://127.0.0.1:9", dir.path(), &[]);
+    assert_eq!(out.status.code(), Some(7), "{}", stderr(&out));
+    drop(lock);
+
+    assert_eq!(run("127.0.0.1:9", dir.path(), &[]).status.code(), Some(2));
+    assert_eq!(
+        run("http://127.0.0.1:9", dir.path(), &["--date", "someday"])
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+/// The world's data alone; any other call is not found.
+fn serve_data(world: &World) -> impl FnMut(&Asked) -> (u16, String) + Send + 'static {
+    let catalogue = serde_json::to_string(&world.catalogue).unwrap();
+    let fleet = serde_json::to_string(&world.fleet).unwrap();
+    move |asked| match asked.call.split('?').next().unwrap_or_default() {
+        "GET /v1/catalogue" => (200, catalogue.clone()),
+        "GET /v1/fleet" => (200, fleet.clone()),
+        "GET /v1/demand" | "GET /v1/plans" => (200, "[]".into()),
+        _ => (404, "{}".into()),
+    }
+}

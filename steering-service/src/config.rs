@@ -1,0 +1,202 @@
+//! The command line, and what it means once it has been checked.
+
+use crate::steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL};
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Ranks appliances for viewers: JSON, 302, personalised manifests, content steering.
+#[derive(Debug, Parser)]
+#[command(name = "steering-service", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve viewers.
+    Serve(ServeArgs),
+}
+
+/// `serve`, as typed.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Control plane to take the fleet from, http(s)://host:port
+    #[arg(
+        long,
+        value_name = "URL",
+        required_unless_present = "snapshot",
+        conflicts_with = "snapshot"
+    )]
+    control: Option<String>,
+    /// Fleet snapshot to work from without a control plane; read again when the file changes
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// Service token for reports to the control plane: a file, or the name of an environment variable
+    #[arg(long, value_name = "FILE_OR_ENV")]
+    token: Option<String>,
+    /// Address under which players reach this service; default: the Host that each request names
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// File with the key (16 bytes or more) that signs sessions; default: a random one, so that sessions end with the process
+    #[arg(long, value_name = "FILE")]
+    session_key: Option<PathBuf>,
+    /// Network of a proxy whose X-Forwarded-For is believed; may be repeated
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<IpNet>,
+    /// Seconds between two polls of a session, 4 to 300
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL, value_parser = clap::value_parser!(u32).range(MIN_TTL as i64..=MAX_TTL as i64))]
+    ttl: u32,
+    /// File that keeps the last snapshot over a restart
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// Log filter, e.g. info or steering_service=debug; default: RUST_LOG, else info
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// Where the fleet comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Long poll of a control plane: scheme and authority, no trailing slash.
+    Control {
+        /// Its address.
+        url: String,
+        /// File or environment variable with the token for reports.
+        token: Option<String>,
+        /// Where the last snapshot is kept.
+        cache: Option<PathBuf>,
+    },
+    /// A file.
+    File(PathBuf),
+}
+
+/// What to run, checked; nothing has been opened yet.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the fleet comes from.
+    pub source: Source,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Scheme and authority that players use, no trailing slash; absent: from each request's Host.
+    pub public_url: Option<String>,
+    /// Where the session key is.
+    pub session_key: Option<PathBuf>,
+    /// Proxies whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Seconds between two polls of a session.
+    pub ttl: u32,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an address.
+    #[error("{option} {url}: give http://host:port or https://host:port, without query or fragment")]
+    Url {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        url: String,
+    },
+    /// Something that only a control plane has a use for.
+    #[error("{0} goes with --control: without a control plane there is nothing to report to, or to keep")]
+    NeedsControl(&'static str),
+}
+
+impl TryFrom<ServeArgs> for Config {
+    type Error = ConfigError;
+    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        let source = match (args.control, args.snapshot) {
+            (Some(url), _) => Source::Control {
+                url: base_url("--control", &url)?,
+                token: args.token,
+                cache: args.cache,
+            },
+            (None, _) if args.token.is_some() => return Err(ConfigError::NeedsControl("--token")),
+            (None, _) if args.cache.is_some() => return Err(ConfigError::NeedsControl("--cache")),
+            (None, file) => Source::File(file.expect("clap demands --control or --snapshot")),
+        };
+        let public_url = args
+            .public_url
+            .map(|url| base_url("--public-url", &url))
+            .transpose()?;
+        Ok(Self {
+            source,
+            listen: args.listen,
+            public_url,
+            session_key: args.session_key,
+            trusted_proxies: args.trusted_proxies,
+            ttl: args.ttl,
+        })
+    }
+}
+
+fn base_url(option: &'static str, url: &str) -> Result<String, ConfigError> {
+    let base = url.trim_end_matches('/');
+    let rest = base
+        .strip_prefix("http://")
+        .or_else(|| base.strip_prefix("https://"));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_~:[]/".contains(&b);
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain) => {
+            Ok(base.to_owned())
+        }
+        _ => Err(ConfigError::Url {
+            option,
+            url: url.chars().take(80).collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, String> {
+        let cli = Cli::try_parse_from([&["steering-service", "serve"], args].concat())
+            .map_err(|e| e.to_string())?;
+        let Command::Serve(args) = cli.command;
+        Config::try_from(args).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_source_is_needed_and_only_one() {
+        assert!(config(&[]).is_err());
+        assert!(config(&["--control", "http://c:1", "--snapshot", "f"]).is_err());
+        let c = config(&["--control", "http://c:1/", "--cache", "k"]).unwrap();
+        assert!(matches!(c.source, Source::Control { url, .. } if url == "http://c:1"));
+        assert!(config(&["--snapshot", "f", "--cache", "k"]).is_err());
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for bad in [
+            &["--ttl", "3"][..],
+            &["--ttl", "301"],
+            &["--public-url", "steer.example"],
+            &["--public-url", "http://x/?a"],
+            &["--public-url", "http:///x"],
+            &["--trusted-proxy", "10.0.0.0/33"],
+            &["--listen", "8090"],
+        ] {
+            assert!(config(&[&["--snapshot", "f"], bad].concat()).is_err(), "{bad:?}");
+        }
+        let c = config(&[
+            "--snapshot",
+            "f",
+            "--trusted-proxy",
+            "10.0.0.0/8",
+            "--trusted-proxy",
+            "fd00::/8",
+        ])
+        .unwrap();
+        assert_eq!((c.trusted_proxies.len(), c.ttl), (2, 10));
+    }
+}

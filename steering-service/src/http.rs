@@ -1,0 +1,157 @@
+//! The doors: what viewers, players, operators and monitors can ask, and the headers that all answers have.
+
+pub mod client_addr;
+pub mod go;
+pub mod health;
+pub mod play;
+pub mod problem;
+pub mod rank;
+pub mod server;
+pub mod steer;
+
+use crate::{app::Shared, fleet::Fleet};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use cdn_types::TitleId;
+use problem::Problem;
+use std::{net::SocketAddr, sync::Arc};
+use steering_core::{RankError, Ranking, index::FALLBACK_ID};
+
+/// Address of the TCP peer, put into every request by [`server`].
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// All routes.
+pub fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/rank", get(rank::rank))
+        .route("/v1/go/{asset}/{*path}", get(go::go))
+        .route("/v1/play/{asset}/{file}", get(play::play))
+        .route("/v1/steer/{session}", get(steer::steer))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(|| async {
+            Problem::not_found("There is nothing at this address; see /v1/rank, /v1/go, /v1/play, /v1/steer.")
+        })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), around))
+        .with_state(shared)
+}
+
+/// Answers preflights, adds what every answer to a browser needs, counts.
+async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let door = door(request.uri().path());
+    let mut response = if request.method() == Method::OPTIONS {
+        preflight()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Retry-After, Location"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    let status = response.status();
+    shared
+        .metrics
+        .requests
+        .with_label_values(&[door, status.as_str()])
+        .inc();
+    response
+}
+
+fn door(path: &str) -> &'static str {
+    match path.strip_prefix("/v1/").and_then(|p| p.split('/').next()) {
+        Some("rank") => "rank",
+        Some("go") => "go",
+        Some("play") => "play",
+        Some("steer") => "steer",
+        _ => "other",
+    }
+}
+
+/// What a browser may send here: players add CMCD keys and ranges to whatever they fetch.
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Accept, Content-Type, Range, CMCD-Request, CMCD-Object, CMCD-Status, CMCD-Session",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+        (header::ALLOW, "GET, HEAD, OPTIONS"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// The fleet, or 503 while there is none.
+fn fleet(shared: &Shared) -> Result<Arc<Fleet>, Problem> {
+    shared.fleet.current().ok_or_else(Problem::no_fleet)
+}
+
+fn title_id(text: &str) -> Result<TitleId, Problem> {
+    TitleId::new(text).map_err(|e| Problem::bad_request(e.to_string()))
+}
+
+impl From<RankError> for Problem {
+    fn from(error: RankError) -> Self {
+        Problem::not_found(format!("{error}."))
+    }
+}
+
+/// Scheme and authority under which the player reached us.
+fn public_base(shared: &Shared, headers: &HeaderMap) -> String {
+    if let Some(url) = &shared.public_url {
+        return url.clone();
+    }
+    let plain = |h: &&str| {
+        !h.is_empty()
+            && h.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
+    };
+    let host = headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .filter(plain);
+    match host {
+        Some(host) => format!("http://{host}"),
+        None => format!("http://{}", shared.listen),
+    }
+}
+
+/// Addresses (scheme and authority) of a ranking's entries, fallback last, with their ids.
+fn ways<'a>(fleet: &'a Fleet, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
+    let index = &fleet.index;
+    let appliances = ranking.entries.iter().map(|e| {
+        let appliance = index.appliance(e.appliance);
+        (appliance.id.as_str(), appliance.base_url.as_str())
+    });
+    let fallback = index.fallback.as_deref().map(|url| (FALLBACK_ID, url));
+    appliances.chain(fallback).collect()
+}
+
+/// Counts the beginning of a session.
+fn count_session(shared: &Shared, fleet: &Fleet, ranking: &Ranking) {
+    use cdn_types::{api::v1::SteeringOutcome as O, time::Timestamp};
+    let name = match ranking.outcome {
+        O::Hit => "hit",
+        O::ContentMiss => "content_miss",
+        O::HealthMiss => "health_miss",
+        O::NoSite => "no_site",
+    };
+    shared.metrics.sessions.with_label_values(&[name]).inc();
+    let site = ranking.site.map(|(ix, _)| &fleet.index.site(ix).id);
+    let title = &fleet.index.title(ranking.title).id;
+    shared.counts.add(Timestamp::now(), site, title, ranking.outcome);
+}

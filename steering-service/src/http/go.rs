@@ -1,0 +1,71 @@
+//! `GET /v1/go/{asset}/{path…}`: for clients without steering. 302 to the best appliance's address of that file; or,
+//! for a client that asks for JSON, all addresses in order, so that it can fail over by itself.
+
+use super::{Peer, Problem, client_addr::client_ip, count_session, fleet, title_id, ways};
+use crate::app::Shared;
+use axum::{
+    Extension, Json,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cdn_types::title::is_plain_path;
+use serde_json::json;
+use std::sync::Arc;
+use steering_core::Options;
+
+/// Handles the call.
+pub async fn go(
+    State(shared): State<Arc<Shared>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path((asset, path)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let asset = title_id(&asset)?;
+    if !is_plain_path(&path) {
+        return Err(Problem::bad_request(
+            "The path within a title is made of A-Z a-z 0-9 . _ - and /, as its manifests write it.",
+        ));
+    }
+    let fleet = fleet(&shared)?;
+    let client = client_ip(peer, &headers, &shared.trusted_proxies);
+    let ranking = steering_core::rank(&fleet.index, client, &asset, &Options::default())?;
+    let title = fleet.index.title(ranking.title);
+    if method == Method::GET && (path == title.hls_path || path == title.dash_path) {
+        count_session(&shared, &fleet, &ranking);
+    }
+    let query = query.map_or_else(String::new, |q| format!("?{q}"));
+    let locations: Vec<String> = ways(&fleet, &ranking)
+        .into_iter()
+        .map(|(_, base)| format!("{base}{}/{path}{query}", title.prefix))
+        .collect();
+    let Some(first) = locations.first() else {
+        return Err(Problem::nobody(
+            "No healthy appliance holds it and the fleet names no origin.",
+        ));
+    };
+    if wants_json(&headers) {
+        return Ok(Json(json!({ "locations": locations })).into_response());
+    }
+    Ok((
+        StatusCode::FOUND,
+        [(header::LOCATION, first.as_str()), (header::VARY, "Accept")],
+    )
+        .into_response())
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .any(|range| {
+            range
+                .split(';')
+                .next()
+                .is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"))
+        })
+}

@@ -1,0 +1,41 @@
+//! For monitors: alive, ready, and in numbers.
+
+use super::{Problem, fleet};
+use crate::app::Shared;
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use cdn_types::time::Timestamp;
+use serde_json::json;
+use std::sync::Arc;
+
+/// The process answers.
+pub async fn healthz() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+/// It has a fleet to rank. A stale one is good enough: steering goes on without the control plane.
+pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let fleet = fleet(&shared)?;
+    let body = json!({
+        "status": "ready",
+        "generation": fleet.index.generation,
+        "stale_seconds": shared.fleet.stale_seconds(Timestamp::now()),
+    });
+    Ok(Json(body).into_response())
+}
+
+/// Prometheus text format.
+pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    if let Some(stale) = shared.fleet.stale_seconds(Timestamp::now()) {
+        shared.metrics.stale.set(stale);
+    }
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        shared.metrics.text(),
+    )
+        .into_response()
+}

@@ -1,0 +1,130 @@
+//! `GET /v1/play/{asset}/master.m3u8` and `…/manifest.mpd`: where a session begins. The packed manifest, with this
+//! viewer's best appliances and the origin declared in it, and the address of the session's own steering list.
+
+use super::{Peer, Problem, client_addr::client_ip, count_session, fleet, public_base, title_id, ways};
+use crate::{
+    app::Shared,
+    fleet::Fleet,
+    manifest::{Pathway, hls, mpd},
+    session::Session,
+};
+use axum::{
+    Extension,
+    extract::{Path, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cdn_types::{OcaId, TitleId};
+use std::sync::Arc;
+use steering_core::{Options, Ranking};
+
+/// Appliances declared in a manifest; the fallback comes on top. More would only make manifests longer: a player that
+/// has lost three appliances is better served by the origin.
+const DECLARED: usize = 3;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Hls,
+    Dash,
+}
+
+/// Handles the call.
+pub async fn play(
+    State(shared): State<Arc<Shared>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path((asset, file)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let kind = match file.as_str() {
+        "master.m3u8" => Kind::Hls,
+        "manifest.mpd" => Kind::Dash,
+        _ => {
+            return Err(Problem::not_found(
+                "A title is played at master.m3u8 (HLS) or manifest.mpd (DASH).",
+            ));
+        }
+    };
+    let asset = title_id(&asset)?;
+    let fleet = fleet(&shared)?;
+    let client = client_ip(peer, &headers, &shared.trusted_proxies);
+    let options = Options {
+        limit: DECLARED,
+        ..Options::default()
+    };
+    let ranking = steering_core::rank(&fleet.index, client, &asset, &options)?;
+    let pathways = pathways(&fleet, &ranking);
+    if pathways.is_empty() {
+        return Err(Problem::nobody(
+            "No healthy appliance holds it and the fleet names no origin.",
+        ));
+    }
+    if method == Method::GET {
+        count_session(&shared, &fleet, &ranking);
+    }
+    let steering = format!(
+        "{}/v1/steer/{}",
+        public_base(&shared, &headers),
+        shared.key.seal(&session(&shared, asset, &pathways))
+    );
+    Ok(answer(&shared, &fleet, &ranking, kind, &pathways, &steering))
+}
+
+fn pathways(fleet: &Fleet, ranking: &Ranking) -> Vec<Pathway> {
+    let prefix = &fleet.index.title(ranking.title).prefix;
+    let ways = ways(fleet, ranking).into_iter();
+    ways.map(|(id, base_url)| Pathway {
+        id: id.to_owned(),
+        base_url: base_url.to_owned(),
+        prefix: prefix.clone(),
+    })
+    .collect()
+}
+
+fn session(shared: &Shared, asset: TitleId, pathways: &[Pathway]) -> Session {
+    // Ids only have to differ; without the system's random numbers the service's own will do.
+    let id = getrandom::u64().unwrap_or_else(|_| shared.random.next());
+    Session {
+        asset,
+        id: format!("{id:016x}"),
+        pathways: pathways
+            .iter()
+            .filter_map(|p| OcaId::new(p.id.clone()).ok())
+            .collect(),
+    }
+}
+
+/// The personalised manifest. If the packed one cannot be rewritten, the viewer is sent to it as it is: played without
+/// steering is better than not played.
+fn answer(
+    shared: &Shared,
+    fleet: &Fleet,
+    ranking: &Ranking,
+    kind: Kind,
+    pathways: &[Pathway],
+    steering: &str,
+) -> Response {
+    let title = fleet.title(ranking.title);
+    let (name, media_type, path, text) = match kind {
+        Kind::Hls => (
+            "hls",
+            "application/vnd.apple.mpegurl",
+            &title.hls_path,
+            hls::personalise(&title.hls, &title.hls_path, pathways, steering).map_err(|e| e.to_string()),
+        ),
+        Kind::Dash => (
+            "dash",
+            "application/dash+xml",
+            &title.dash_path,
+            mpd::personalise(&title.dash, &title.dash_path, pathways, steering).map_err(|e| e.to_string()),
+        ),
+    };
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, media_type)], text).into_response(),
+        Err(error) => {
+            shared.metrics.manifest_errors.with_label_values(&[name]).inc();
+            tracing::warn!(title = %title.id, "{name} manifest not personalised: {error}");
+            (StatusCode::FOUND, [(header::LOCATION, pathways[0].url(path))]).into_response()
+        }
+    }
+}

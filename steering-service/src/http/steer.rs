@@ -1,0 +1,80 @@
+//! `GET /v1/steer/{session}`: the steering list of a running session, for HLS and DASH alike.
+//!
+//! A session of ours always gets 200 with at least one pathway that its manifest declares: when the title has left the
+//! catalogue, when its appliances have left the fleet, when there is no snapshot at all. Players treat other answers as
+//! an end of steering, and some an empty list as an end of playback.
+
+use super::{Peer, Problem, client_addr::client_ip, public_base};
+use crate::{
+    app::Shared,
+    session::Session,
+    steering_list::{MEDIA_TYPE, Poll, SteeringList, drains, priorities, ttl},
+};
+use axum::{
+    Extension,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use cdn_types::OcaId;
+use std::{net::IpAddr, sync::Arc};
+use steering_core::Options;
+
+/// Handles the call.
+pub async fn steer(
+    State(shared): State<Arc<Shared>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path(token): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let session = shared
+        .key
+        .open(&token)
+        .map_err(|e| Problem::session(format!("{e}.")))?;
+    let poll = Poll::parse(query.as_deref().unwrap_or_default());
+    let client = client_ip(peer, &headers, &shared.trusted_proxies);
+    let (pathway_priority, draining) = decide(&shared, &session, &poll, client);
+    if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
+        && current != first
+    {
+        shared.metrics.moves.inc();
+    }
+    let list = SteeringList {
+        version: 1,
+        ttl: ttl(shared.ttl, draining, shared.random.next()),
+        reload_uri: format!("{}/v1/steer/{token}", public_base(&shared, &headers)),
+        pathway_priority,
+    };
+    let body = serde_json::to_string(&list).unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response())
+}
+
+/// The order of the declared pathways, and whether one of them drains.
+fn decide(shared: &Shared, session: &Session, poll: &Poll, client: IpAddr) -> (Vec<String>, bool) {
+    let as_declared = || session.pathways.iter().map(OcaId::to_string).collect();
+    let Some(fleet) = shared.fleet.current() else {
+        return (as_declared(), false);
+    };
+    let index = &fleet.index;
+    let declared: Vec<_> = session
+        .pathways
+        .iter()
+        .filter_map(|id| index.appliance_ix(id))
+        .collect();
+    let current = poll.current().and_then(|id| OcaId::new(id).ok());
+    let options = Options {
+        limit: usize::MAX,
+        complete: true,
+        only: Some(&declared),
+        current: current.and_then(|id| index.appliance_ix(&id)),
+    };
+    let draining = drains(index, &session.pathways);
+    match steering_core::rank(index, client, &session.asset, &options) {
+        Ok(ranking) => match priorities(index, &ranking, &session.pathways) {
+            list if list.is_empty() => (as_declared(), draining),
+            list => (list, draining),
+        },
+        Err(_) => (as_declared(), draining),
+    }
+}

@@ -1,0 +1,184 @@
+//! What the service exports on `/metrics`: one table, everything registered from it.
+
+use cdn_types::metric::{Kind, Metric, Stability};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use std::collections::HashMap;
+
+/// Every metric of this program.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "steering_requests_total",
+        kind: Kind::Counter,
+        unit: "requests",
+        labels: &["door", "status"],
+        stability: Stability::Stable,
+        help: "Requests answered, by door (rank, go, play, steer, other) and HTTP status.",
+    },
+    Metric {
+        name: "steering_sessions_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &["outcome"],
+        stability: Stability::Stable,
+        help: "Sessions begun (manifests and redirects to manifests), by how the client's own site could serve.",
+    },
+    Metric {
+        name: "steering_moves_total",
+        kind: Kind::Counter,
+        unit: "answers",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Steering answers that put another pathway first than the one the player said it uses.",
+    },
+    Metric {
+        name: "steering_manifest_errors_total",
+        kind: Kind::Counter,
+        unit: "requests",
+        labels: &["kind"],
+        stability: Stability::Stable,
+        help: "Packed manifests that could not be personalised; the viewer was redirected to the packed one.",
+    },
+    Metric {
+        name: "steering_snapshot_generation",
+        kind: Kind::Gauge,
+        unit: "generations",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Generation of the fleet snapshot in use; 0 while there is none.",
+    },
+    Metric {
+        name: "steering_snapshot_stale_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Seconds since the snapshot in use was last known to be the newest; grows while the control plane is away.",
+    },
+    Metric {
+        name: "steering_control_connected",
+        kind: Kind::Gauge,
+        unit: "boolean",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "1 while the last poll of the control plane (or the last reading of the snapshot file) succeeded.",
+    },
+    Metric {
+        name: "steering_snapshot_errors_total",
+        kind: Kind::Counter,
+        unit: "attempts",
+        labels: &["kind"],
+        stability: Stability::Stable,
+        help: "Failed attempts to get a snapshot: unreachable, refused (contradicts itself), cache (file not written).",
+    },
+    Metric {
+        name: "steering_report_errors_total",
+        kind: Kind::Counter,
+        unit: "attempts",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Failed attempts to report decisions to the control plane; counts are absolute and sent again.",
+    },
+    Metric {
+        name: "steering_fleet_size",
+        kind: Kind::Gauge,
+        unit: "entries",
+        labels: &["kind"],
+        stability: Stability::Experimental,
+        help: "Appliances and titles in the snapshot in use, and networks that more than one site claims.",
+    },
+];
+
+/// The registered metrics.
+pub struct Metrics {
+    registry: Registry,
+    /// By door and status.
+    pub requests: IntCounterVec,
+    /// By outcome.
+    pub sessions: IntCounterVec,
+    /// Answers that move a session.
+    pub moves: IntCounter,
+    /// By kind of manifest.
+    pub manifest_errors: IntCounterVec,
+    /// Of the snapshot in use.
+    pub generation: Gauge,
+    /// Seconds.
+    pub stale: Gauge,
+    /// 0 or 1.
+    pub connected: Gauge,
+    /// By kind.
+    pub snapshot_errors: IntCounterVec,
+    /// Reports that failed.
+    pub report_errors: IntCounter,
+    /// By kind.
+    pub fleet_size: GaugeVec,
+}
+
+impl Metrics {
+    /// Registers the table.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let table: HashMap<_, _> = METRICS.iter().map(|m| (m.name, m)).collect();
+        let registry = Registry::new();
+        let entry = |name: &str| *table.get(name).expect("every field below is in the table");
+        let opts = |name: &str| Opts::new(name, entry(name).help);
+        let counters = |name: &str| -> Result<IntCounterVec, prometheus::Error> {
+            let vec = IntCounterVec::new(opts(name), entry(name).labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let counter = |name: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::with_opts(opts(name))?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str| -> Result<Gauge, prometheus::Error> {
+            let gauge = Gauge::with_opts(opts(name))?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let fleet_size = GaugeVec::new(opts("steering_fleet_size"), entry("steering_fleet_size").labels)?;
+        registry.register(Box::new(fleet_size.clone()))?;
+        Ok(Self {
+            requests: counters("steering_requests_total")?,
+            sessions: counters("steering_sessions_total")?,
+            moves: counter("steering_moves_total")?,
+            manifest_errors: counters("steering_manifest_errors_total")?,
+            generation: gauge("steering_snapshot_generation")?,
+            stale: gauge("steering_snapshot_stale_seconds")?,
+            connected: gauge("steering_control_connected")?,
+            snapshot_errors: counters("steering_snapshot_errors_total")?,
+            report_errors: counter("steering_report_errors_total")?,
+            fleet_size,
+            registry,
+        })
+    }
+
+    /// Prometheus text format.
+    pub fn text(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_table_is_exported() {
+        let metrics = Metrics::new().unwrap();
+        metrics.requests.with_label_values(&["rank", "200"]).inc();
+        metrics.sessions.with_label_values(&["hit"]).inc();
+        metrics.manifest_errors.with_label_values(&["hls"]).inc();
+        metrics.snapshot_errors.with_label_values(&["refused"]).inc();
+        metrics.fleet_size.with_label_values(&["titles"]).set(1.0);
+        let text = metrics.text();
+        for metric in METRICS {
+            assert!(
+                text.contains(&format!("# TYPE {} ", metric.name)),
+                "{}",
+                metric.name
+            );
+        }
+    }
+}
