@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Problem},
     control::{Control, Identity, join::Joining},
     drain::Drain,
-    fill::{FillContext, Filler, fetch},
+    fill::{FillContext, Filler, Shown, fetch},
     limits::Limits,
     machine,
     metrics::Metrics,
@@ -22,7 +22,7 @@ use crate::{
 use anyhow::{Context, anyhow, bail};
 use cdn_types::{
     Bytes,
-    api::v1::{Capacity, FillStatus, JoinRequest},
+    api::v1::{Capacity, JoinRequest},
 };
 use clap::Args;
 use oca_core::budget::Budgets;
@@ -82,9 +82,18 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         ("root", c.root.display().to_string()),
         ("profile", settled.profile.clone()),
         ("workers", settled.workers.to_string()),
-        ("storage", format!("{} (of which nothing is used below {} free)", k.storage, c.min_free)),
+        (
+            "storage",
+            format!(
+                "{} (of which nothing is used below {} free)",
+                k.storage, c.min_free
+            ),
+        ),
         ("egress", k.egress.to_string()),
-        ("fill_rate", format!("{} by {} requests at once", k.fill_rate, c.fill_parallel)),
+        (
+            "fill_rate",
+            format!("{} by {} requests at once", k.fill_rate, c.fill_parallel),
+        ),
         ("connections", b.connections.to_string()),
         ("open files", format!("{} a worker", b.open_files_per_worker)),
         ("ram_hot", b.ram_hot.to_string()),
@@ -102,7 +111,11 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let settled = read(&args.config)?.map_err(|problems| {
         let more = match problems.len() {
             1 => String::new(),
-            n => format!(" (and {} more: oca-server check --config {})", n - 1, args.config.display()),
+            n => format!(
+                " (and {} more: oca-server check --config {})",
+                n - 1,
+                args.config.display()
+            ),
         };
         anyhow!("{}{more}", problems[0].in_file(&args.config))
     })?;
@@ -119,7 +132,10 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 /// Reads, checks and settles a configuration; touches nothing but what it reads.
 fn read(file: &Path) -> anyhow::Result<Result<Settled, Vec<Problem>>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok(Config::parse(&text, folder).and_then(settle))
 }
 
@@ -151,7 +167,11 @@ fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
 
 /// What the root's file system has room for, whatever the profile says.
 fn disk_room(config: &Config) -> Result<Bytes, Vec<Problem>> {
-    let there = config.root.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let there = config
+        .root
+        .ancestors()
+        .find(|p| p.exists())
+        .unwrap_or(Path::new("/"));
     let total = store::total_space(there)
         .map_err(|e| vec![config.problem("root", format!("cannot look at {}: {e}", there.display()))])?;
     match total.0.checked_sub(config.min_free.0) {
@@ -190,14 +210,25 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
     let identity = Identity::load(&store.layout().identity(), &config.id)
         .with_context(|| store.layout().identity().display().to_string())?;
     if identity.is_none() && config.join_token.is_none() {
-        bail!("{} has not joined yet: give join_token or join_token_file", config.id);
+        bail!(
+            "{} has not joined yet: give join_token or join_token_file",
+            config.id
+        );
     }
     let metrics = Arc::new(Metrics::new());
     let traffic = Arc::new(Traffic::new(settled.workers));
     let namespace = store.clone();
-    let server = Server::start(server_config(&settled, metrics.clone()), namespace, traffic.clone(), drain.clone())?;
+    let server = Server::start(
+        server_config(&settled, metrics.clone()),
+        namespace,
+        traffic.clone(),
+        drain.clone(),
+    )?;
     let presence = Presence {
-        base_url: config.base_url.clone().unwrap_or_else(|| format!("http://{}", server.listen_addr())),
+        base_url: config
+            .base_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", server.listen_addr())),
         capacity: settled.capacity,
         report_seconds: config.report_seconds,
     };
@@ -244,7 +275,8 @@ impl Appliance {
     async fn start_admin(&self) -> anyhow::Result<Option<std::net::SocketAddr>> {
         let store = self.store.clone();
         self.metrics.on_scrape(move |m| {
-            m.gauge("oca_store_objects", &[]).set(store.inventory().1.len() as f64);
+            m.gauge("oca_store_objects", &[])
+                .set(store.inventory().1.len() as f64);
             m.gauge("oca_store_bytes", &[]).set(store.used().0 as f64);
         });
         let Some(listen) = self.config.admin_listen else {
@@ -283,7 +315,7 @@ impl Appliance {
     }
 
     /// Joins if need be, then follows plans and reports.
-    async fn take_part(self, identity: Option<Identity>, fill: watch::Receiver<FillStatus>, boot: String) {
+    async fn take_part(self, identity: Option<Identity>, fill: watch::Receiver<Shown>, boot: String) {
         let identity = match identity {
             Some(identity) => Some(identity),
             None => self.join().await,
@@ -295,7 +327,7 @@ impl Appliance {
             control: self.control.clone(),
             identity: identity.clone(),
             layout: self.store.layout().clone(),
-            plans: self.plans.clone(),
+            plans: self.plans,
             conditions: self.conditions.clone(),
             metrics: self.metrics.clone(),
         };
@@ -304,7 +336,6 @@ impl Appliance {
             traffic: self.traffic,
             fill,
             fetched: self.fetched,
-            plans: self.plans,
             conditions: self.conditions,
             drain: self.drain.clone(),
             metrics: self.metrics,

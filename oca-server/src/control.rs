@@ -45,7 +45,8 @@ pub enum ControlError {
 impl ControlError {
     /// Whether nobody answered, as against an answer that we do not like.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(..)) || matches!(self, Self::Refused { status, .. } if *status >= 500)
+        matches!(self, Self::Unreachable(..))
+            || matches!(self, Self::Refused { status, .. } if *status >= 500)
     }
 }
 
@@ -93,9 +94,13 @@ impl Identity {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let identity: Self = serde_json::from_slice(&text).map_err(|e| IdentityError::Format(e.to_string()))?;
+        let identity: Self =
+            serde_json::from_slice(&text).map_err(|e| IdentityError::Format(e.to_string()))?;
         if identity.format != IDENTITY_FORMAT {
-            return Err(IdentityError::Format(format!("it says format {}", identity.format)));
+            return Err(IdentityError::Format(format!(
+                "it says format {}",
+                identity.format
+            )));
         }
         if identity.appliance != *appliance {
             return Err(IdentityError::Other(identity.appliance));
@@ -159,7 +164,10 @@ impl Control {
 
     /// Waits for a plan other than the one with this tag.
     pub async fn plan(&self, me: &Identity, tag: Option<&str>) -> Result<PlanAnswer, ControlError> {
-        let url = format!("{}/v1/appliances/{}/plan?wait={PLAN_WAIT_SECONDS}", self.base, me.appliance);
+        let url = format!(
+            "{}/v1/appliances/{}/plan?wait={PLAN_WAIT_SECONDS}",
+            self.base, me.appliance
+        );
         let mut call = self.client.get(url).bearer_auth(&me.token);
         if let Some(tag) = tag {
             call = call.header(header::IF_NONE_MATCH, tag);
@@ -195,16 +203,21 @@ impl Control {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
             if body.len() + piece.len() > ANSWER_BYTES {
-                return Err(ControlError::Nonsense(format!("it is longer than {ANSWER_BYTES} bytes")));
+                return Err(ControlError::Nonsense(format!(
+                    "it is longer than {ANSWER_BYTES} bytes"
+                )));
             }
             body.extend_from_slice(&piece);
         }
         if !status.is_success() {
             let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-            let words = [problem.detail, problem.title].into_iter().find(|w| !w.is_empty());
+            let words = [problem.detail, problem.title]
+                .into_iter()
+                .find(|w| !w.is_empty());
             return Err(ControlError::Refused {
                 status: status.as_u16(),
-                detail: words.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned()),
+                detail: words
+                    .unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned()),
             });
         }
         serde_json::from_slice(&body).map_err(|e| ControlError::Nonsense(e.to_string()))

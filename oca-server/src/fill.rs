@@ -16,7 +16,7 @@ use crate::{
     store::Store,
 };
 use cdn_types::{
-    BitsPerSecond,
+    BitsPerSecond, PlanNumber,
     api::v1::{FillState, FillStatus},
 };
 use job::{Event, Job};
@@ -73,12 +73,16 @@ impl FillRateCap {
     }
 
     fn set_rate(&self, rate: BitsPerSecond) {
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).set_rate(rate);
+        self.bucket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_rate(rate);
     }
 
     /// Counts bytes that were read and waits as long as the cap asks for.
     async fn pace(&self, bytes: u64) {
-        self.fetched.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        self.fetched
+            .fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
         let pause = {
             let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
             bucket.take(self.start.elapsed(), bytes)
@@ -89,12 +93,21 @@ impl FillRateCap {
     }
 }
 
+/// What the fill shows: the state always belongs to the plan beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// The plan that is executed.
+    pub plan: Option<PlanNumber>,
+    /// How it goes.
+    pub status: FillStatus,
+}
+
 /// The task that fills.
 #[derive(Debug)]
 pub struct Filler {
     context: FillContext,
     cap: FillRateCap,
-    status: watch::Sender<FillStatus>,
+    status: watch::Sender<Shown>,
     start: Instant,
     shown: Option<Instant>,
     corrupt_since: Option<Instant>,
@@ -102,8 +115,8 @@ pub struct Filler {
 
 impl Filler {
     /// A filler and what it shows.
-    pub fn new(context: FillContext) -> (Self, watch::Receiver<FillStatus>) {
-        let (status, shown) = watch::channel(FillStatus::default());
+    pub fn new(context: FillContext) -> (Self, watch::Receiver<Shown>) {
+        let (status, shown) = watch::channel(Shown::default());
         let cap = FillRateCap::new(context.rate, context.fetched.clone());
         let filler = Self {
             context,
@@ -158,8 +171,15 @@ impl Filler {
         plan: &Arc<cdn_types::api::v1::PlanPart>,
         events: mpsc::Sender<Event>,
     ) -> Option<Job> {
-        self.context.metrics.gauge("oca_plan_number", &[]).set(plan.number.0 as f64);
-        for kind in [conditions::SOURCE_CORRUPT, conditions::CATALOGUE_MISMATCH, conditions::DISK_FULL] {
+        self.context
+            .metrics
+            .gauge("oca_plan_number", &[])
+            .set(plan.number.0 as f64);
+        for kind in [
+            conditions::SOURCE_CORRUPT,
+            conditions::CATALOGUE_MISMATCH,
+            conditions::DISK_FULL,
+        ] {
             self.context.conditions.clear(kind);
         }
         let Some(part) = &plan.part else {
@@ -168,9 +188,10 @@ impl Filler {
                 state: FillState::Done,
                 ..FillStatus::default()
             };
-            self.status.send_replace(status);
+            self.publish(plan.number, status);
             return None;
         };
+        self.shown = None;
         self.cap.set_rate(part.fill_rate.min(self.context.rate));
         Some(Job::start(self.context.clone(), self.cap.clone(), plan.number, part, events).await)
     }
@@ -178,26 +199,32 @@ impl Filler {
     /// Starts what can be started; answers how long nothing else is to be done.
     async fn step(&mut self, job: &mut Job) -> Duration {
         let wait = job.advance(self.now()).await;
-        if self.corrupt_since.is_some_and(|t| t.elapsed() > oca_core::fill::CORRUPT_PAUSE) {
+        if self
+            .corrupt_since
+            .is_some_and(|t| t.elapsed() > oca_core::fill::CORRUPT_PAUSE)
+        {
             self.corrupt_since = None;
             self.context.conditions.clear(conditions::SOURCE_CORRUPT);
         }
         if job.is_idle() || self.shown.is_none_or(|t| t.elapsed() > SHOW_EVERY) {
             let status = job.status(self.now());
-            self.show(&status);
-            self.status.send_replace(status);
+            self.publish(job.number(), status);
             self.shown = Some(Instant::now());
         }
         wait.clamp(Duration::from_millis(10), TICK)
     }
 
-    fn show(&self, status: &FillStatus) {
+    fn publish(&self, plan: PlanNumber, status: FillStatus) {
         let gauge = |name, value: u64| self.context.metrics.gauge(name, &[]).set(value as f64);
         gauge("oca_fill_plan_bytes", status.bytes_total.0);
         gauge("oca_fill_done_bytes", status.bytes_done.0);
         gauge("oca_fill_plan_objects", status.objects_total);
         gauge("oca_fill_done_objects", status.objects_done);
         gauge("oca_fill_stopped", u64::from(status.state == FillState::Stopped));
+        self.status.send_replace(Shown {
+            plan: Some(plan),
+            status,
+        });
     }
 
     fn hear(&mut self, job: &mut Option<Job>, event: Event) {
@@ -221,7 +248,10 @@ impl Filler {
                 }
                 Ok(false) => {
                     tracing::warn!(object = %digest.short(), "suspect object is damaged; removed");
-                    self.context.metrics.counter("oca_objects_damaged_total", &[]).inc();
+                    self.context
+                        .metrics
+                        .counter("oca_objects_damaged_total", &[])
+                        .inc();
                 }
                 Err(e) => self.context.conditions.set(conditions::DISK_ERROR, e.to_string()),
             }

@@ -149,12 +149,16 @@ impl PlanWatch {
             }
             Verdict::Same => {}
             Verdict::Stale(have) => {
-                let detail = format!("plan {number} is offered and plan {have} is executed; publish one above {have}");
+                let detail =
+                    format!("plan {number} is offered and plan {have} is executed; publish one above {have}");
                 self.conditions.set(conditions::STALE_PLAN, detail);
                 return;
             }
             Verdict::Invalid(why) => {
-                self.conditions.set(conditions::PLAN_INVALID, format!("plan {number} is refused: {why}"));
+                self.conditions.set(
+                    conditions::PLAN_INVALID,
+                    format!("plan {number} is refused: {why}"),
+                );
                 return;
             }
         }
@@ -191,7 +195,10 @@ mod tests {
         assert_eq!(judge(None, &me, &part(7, "a")), Verdict::Take);
         assert_eq!(judge(number(6), &me, &part(7, "a")), Verdict::Take);
         assert_eq!(judge(number(7), &me, &part(7, "a")), Verdict::Same);
-        assert_eq!(judge(number(8), &me, &part(7, "a")), Verdict::Stale(PlanNumber(8)));
+        assert_eq!(
+            judge(number(8), &me, &part(7, "a")),
+            Verdict::Stale(PlanNumber(8))
+        );
         assert!(matches!(judge(None, &me, &part(7, "b")), Verdict::Invalid(_)));
     }
 

@@ -9,14 +9,14 @@ pub mod pace;
 use crate::{
     control::{Control, ControlError, Identity},
     drain::Drain,
+    fill::Shown,
     metrics::Metrics,
-    plan_watch::Plans,
     store::{Store, demand::DemandHistory},
     traffic::Traffic,
 };
 use cdn_types::{
     BitsPerSecond, Bytes, Hour, ObjectDigest,
-    api::v1::{Capacity, FillStatus, Health, Load, REPORT_SECONDS, Report, ReportAnswer},
+    api::v1::{Capacity, Health, Load, REPORT_SECONDS, Report, ReportAnswer},
     time::Timestamp,
 };
 use conditions::Conditions;
@@ -52,12 +52,10 @@ pub struct Facts {
     pub store: Arc<Store>,
     /// What the send path counts.
     pub traffic: Arc<Traffic>,
-    /// How the fill goes.
-    pub fill: watch::Receiver<FillStatus>,
+    /// How the fill goes, of which plan.
+    pub fill: watch::Receiver<Shown>,
     /// Bytes fetched by the fill since the start.
     pub fetched: Arc<AtomicU64>,
-    /// The plan that is executed.
-    pub plans: Plans,
     /// What is wrong.
     pub conditions: Conditions,
     /// The drain switch.
@@ -139,7 +137,9 @@ impl Reporter {
             Err(e) => {
                 tracing::debug!(error = %e, "report failed");
                 if !e.is_unreachable() {
-                    self.facts.conditions.set(conditions::CONTROL_REFUSED, e.to_string());
+                    self.facts
+                        .conditions
+                        .set(conditions::CONTROL_REFUSED, e.to_string());
                 }
                 REPORT_SECONDS
             }
@@ -159,7 +159,10 @@ impl Reporter {
         };
         let before = std::mem::replace(&mut self.last, now);
         let passed = now.at - before.at;
-        let mut fill = self.facts.fill.borrow().clone();
+        let Shown {
+            plan,
+            status: mut fill,
+        } = self.facts.fill.borrow().clone();
         fill.rate = mean_rate(now.fetched - before.fetched, passed);
         self.seq += 1;
         Report {
@@ -179,7 +182,7 @@ impl Reporter {
                 bytes_sent: Bytes(totals.bytes_sent),
                 requests: totals.requests,
             },
-            plan: self.facts.plans.number(),
+            plan,
             fill,
             inventory: self.inventory.update(generation, held),
             demand: self.demand.pending(),
@@ -206,7 +209,9 @@ impl Reporter {
 /// Notes whether the control plane answered.
 pub fn note_contact(conditions: &Conditions, metrics: &Metrics, error: Option<&ControlError>) {
     let unreachable = error.filter(|e| e.is_unreachable());
-    metrics.gauge("oca_control_reachable", &[]).set(f64::from(u8::from(unreachable.is_none())));
+    metrics
+        .gauge("oca_control_reachable", &[])
+        .set(f64::from(u8::from(unreachable.is_none())));
     match unreachable {
         Some(e) => conditions.set(conditions::CONTROL_UNREACHABLE, e.to_string()),
         None => conditions.clear(conditions::CONTROL_UNREACHABLE),
@@ -225,7 +230,10 @@ mod tests {
 
     #[test]
     fn rates_are_bits_a_second_over_the_time_that_passed() {
-        assert_eq!(mean_rate(1_250, Duration::from_millis(10)), BitsPerSecond(1_000_000));
+        assert_eq!(
+            mean_rate(1_250, Duration::from_millis(10)),
+            BitsPerSecond(1_000_000)
+        );
         assert_eq!(mean_rate(0, Duration::ZERO), BitsPerSecond(0));
     }
 }

@@ -245,12 +245,9 @@ impl Fill {
             self.items[item].state = State::Sealing;
             return Step::Seal(item);
         }
-        if window_open && self.running() < self.limits.parallel {
-            if let Some(step) = self.start(now) {
-                return step;
-            }
-        }
-        self.idle(now, window_open)
+        let may_start = window_open && self.running() < self.limits.parallel;
+        let started = may_start.then(|| self.start(now)).flatten();
+        started.unwrap_or_else(|| self.idle(now, window_open))
     }
 
     fn complete_item(&self) -> Option<usize> {
@@ -440,16 +437,16 @@ impl Fill {
     }
 
     /// Sealing ended.
-    pub fn sealed(&mut self, item: usize, now: Duration, sealed: Sealed) {
+    pub fn sealed(&mut self, item: usize, now: Duration, sealed: &Sealed) {
         match sealed {
             Sealed::Held => self.put_away(item, State::Held),
-            Sealed::Damaged(ref wrong) => {
+            Sealed::Damaged(wrong) => {
                 let mut verified = BlockSet::full(block_count(self.items[item].size));
                 wrong.iter().for_each(|b| verified.remove(*b));
                 self.opened(item, verified);
             }
             Sealed::Foreign | Sealed::Failed => {
-                let pause = if sealed == Sealed::Foreign { CORRUPT_PAUSE } else { DISK_PAUSE };
+                let pause = if *sealed == Sealed::Foreign { CORRUPT_PAUSE } else { DISK_PAUSE };
                 self.items[item].retry_at = self.wake_at(now + pause);
                 self.put_away(item, State::Missing);
             }

@@ -4,7 +4,10 @@
 use super::FillRateCap;
 use crate::{
     control::root_cause,
-    store::{layout, partial::{BlockError, Partial}},
+    store::{
+        layout,
+        partial::{BlockError, Partial},
+    },
 };
 use cdn_types::BLOCK_SIZE;
 use oca_core::fill::{End, byte_range};
@@ -62,7 +65,12 @@ fn outcome(end: End, why: impl Into<String>) -> Outcome {
 }
 
 /// Fetches the range. Every verified block is told to `verified` as soon as it is written.
-pub async fn fetch(client: &Client, cap: &FillRateCap, order: &Order, verified: &mpsc::Sender<u32>) -> Outcome {
+pub async fn fetch(
+    client: &Client,
+    cap: &FillRateCap,
+    order: &Order,
+    verified: &mpsc::Sender<u32>,
+) -> Outcome {
     match attempt(client, cap, order, verified).await {
         Ok(()) => outcome(End::Complete, ""),
         Err(outcome) => outcome,
@@ -91,7 +99,10 @@ async fn attempt(
         let piece = response.chunk().await.map_err(|e| broken(&e))?;
         waited += asked.elapsed();
         let Some(piece) = piece else {
-            return Err(outcome(End::Broken, format!("it ended {} bytes short", bytes.end - at)));
+            return Err(outcome(
+                End::Broken,
+                format!("it ended {} bytes short", bytes.end - at),
+            ));
         };
         if piece.len() as u64 > bytes.end - at {
             return Err(outcome(End::Broken, "it sent more than was asked for"));
@@ -128,7 +139,10 @@ async fn write(partial: Arc<Partial>, block: u32, mut buffer: Vec<u8>) -> Result
     };
     match result {
         Ok(()) => Ok(buffer),
-        Err(BlockError::Wrong) => Err(outcome(End::Corrupt, format!("block {block} does not match its digest"))),
+        Err(BlockError::Wrong) => Err(outcome(
+            End::Corrupt,
+            format!("block {block} does not match its digest"),
+        )),
         Err(BlockError::Disk(e)) if layout::is_full(&e) => Err(outcome(End::Full, e.to_string())),
         Err(BlockError::Disk(e)) => Err(outcome(End::DiskFailed, e.to_string())),
     }
@@ -144,10 +158,16 @@ fn check_head(response: &Response, asked: &Range<u64>, size: u64) -> Result<(), 
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             let after = response.headers().get(header::RETRY_AFTER);
             let after = after.and_then(|v| v.to_str().ok()?.trim().parse().ok());
-            return Err(outcome(End::Refused(after.map(Duration::from_secs)), status.to_string()));
+            return Err(outcome(
+                End::Refused(after.map(Duration::from_secs)),
+                status.to_string(),
+            ));
         }
         // 416: its copy is shorter.
-        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::RANGE_NOT_SATISFIABLE => {
+        StatusCode::NOT_FOUND
+        | StatusCode::GONE
+        | StatusCode::FORBIDDEN
+        | StatusCode::RANGE_NOT_SATISFIABLE => {
             return Err(outcome(End::Absent, status.to_string()));
         }
         _ => return Err(outcome(End::Broken, status.to_string())),
@@ -159,13 +179,23 @@ fn check_head(response: &Response, asked: &Range<u64>, size: u64) -> Result<(), 
     }
     // Another size is another file: wrong bytes, and no accident of the line.
     let other = found.rsplit_once('/').and_then(|(_, of)| of.parse::<u64>().ok());
-    let end = if other.is_some_and(|of| of != size) { End::Corrupt } else { End::Broken };
-    Err(outcome(end, format!("it answers with Content-Range {found}, the object has {size} bytes")))
+    let end = if other.is_some_and(|of| of != size) {
+        End::Corrupt
+    } else {
+        End::Broken
+    };
+    Err(outcome(
+        end,
+        format!("it answers with Content-Range {found}, the object has {size} bytes"),
+    ))
 }
 
 fn check_pace(got: u64, waited: Duration) -> Result<(), Outcome> {
     if waited > READ_TIME && got / waited.as_secs().max(1) < LEAST_BYTES_PER_SECOND {
-        return Err(outcome(End::Broken, format!("too slow: {got} bytes in {} s", waited.as_secs())));
+        return Err(outcome(
+            End::Broken,
+            format!("too slow: {got} bytes in {} s", waited.as_secs()),
+        ));
     }
     Ok(())
 }
@@ -193,8 +223,14 @@ mod tests {
             (head(200, &[]), Some(End::Broken)),
             (head(404, &[]), Some(End::Absent)),
             (head(403, &[]), Some(End::Absent)),
-            (head(429, &[("retry-after", "7")]), Some(End::Refused(Some(Duration::from_secs(7))))),
-            (head(503, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]), Some(End::Refused(None))),
+            (
+                head(429, &[("retry-after", "7")]),
+                Some(End::Refused(Some(Duration::from_secs(7)))),
+            ),
+            (
+                head(503, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]),
+                Some(End::Refused(None)),
+            ),
             (head(500, &[]), Some(End::Broken)),
             (head(416, &[]), Some(End::Absent)),
         ];

@@ -141,13 +141,20 @@ impl Job {
         event.plan == self.number
     }
 
+    /// The plan that it executes.
+    pub fn number(&self) -> PlanNumber {
+        self.number
+    }
+
     fn item(&self, index: usize) -> &PlanItem {
         &self.part.items[self.items[index]]
     }
 
     fn partial(&self, index: usize) -> Arc<Partial> {
         let partial = self.partials.get(&index);
-        partial.expect("an object is fetched and sealed after it was opened").clone()
+        partial
+            .expect("an object is fetched and sealed after it was opened")
+            .clone()
     }
 
     /// Starts what can be started; answers how long nothing else is to be done.
@@ -254,7 +261,7 @@ impl Job {
 
     fn heard_opened(&mut self, item: usize, result: Result<Opened, Unopened>, now: Duration) {
         match result {
-            Ok(Opened::Held) => self.fill.sealed(item, now, Sealed::Held),
+            Ok(Opened::Held) => self.fill.sealed(item, now, &Sealed::Held),
             Ok(Opened::Partial(partial)) => {
                 self.context.conditions.clear(conditions::DISK_FULL);
                 self.fill.opened(item, partial.verified());
@@ -266,7 +273,9 @@ impl Job {
                     Unopened::Full(why) => self.context.conditions.set(conditions::DISK_FULL, why.clone()),
                     Unopened::Disk(e) => self.context.conditions.set(conditions::DISK_ERROR, e.to_string()),
                     Unopened::Mismatch(..) => {
-                        self.context.conditions.set(conditions::CATALOGUE_MISMATCH, self.why.clone());
+                        self.context
+                            .conditions
+                            .set(conditions::CATALOGUE_MISMATCH, self.why.clone());
                     }
                     Unopened::NoBlocks(_) => {}
                 }
@@ -280,7 +289,10 @@ impl Job {
         self.fill.block_verified(flight, block);
         if let Some((fetch, _)) = self.flights.get(&flight) {
             let kind = kind_name(self.source(fetch.source).kind);
-            self.context.metrics.counter("oca_fill_blocks_total", &[kind]).inc();
+            self.context
+                .metrics
+                .counter("oca_fill_blocks_total", &[kind])
+                .inc();
         }
     }
 
@@ -297,9 +309,16 @@ impl Job {
             return false;
         }
         let source = self.source(fetch.source);
-        let (kind, from, path) = (kind_name(source.kind), &source.base_url, &self.item(fetch.item).path);
+        let (kind, from, path) = (
+            kind_name(source.kind),
+            &source.base_url,
+            &self.item(fetch.item).path,
+        );
         tracing::warn!(source = %from, %path, why = %outcome.why, "fetch failed");
-        self.context.metrics.counter("oca_fill_failures_total", &[kind, end_name(outcome.end)]).inc();
+        self.context
+            .metrics
+            .counter("oca_fill_failures_total", &[kind, end_name(outcome.end)])
+            .inc();
         let detail = format!("{from} for {path}: {}", outcome.why);
         let conditions = &self.context.conditions;
         match outcome.end {
@@ -315,24 +334,32 @@ impl Job {
     fn heard_sealed(&mut self, item: usize, result: io::Result<Sealed>, now: Duration) {
         let (digest, path) = (self.item(item).digest, self.item(item).path.clone());
         let sealed = result.unwrap_or_else(|e| {
-            let kind = if layout::is_full(&e) { conditions::DISK_FULL } else { conditions::DISK_ERROR };
+            let kind = if layout::is_full(&e) {
+                conditions::DISK_FULL
+            } else {
+                conditions::DISK_ERROR
+            };
             self.context.conditions.set(kind, e.to_string());
             self.why = e.to_string();
             Sealed::Failed
         });
         match &sealed {
             Sealed::Held => tracing::info!(%path, object = %digest.short(), "held"),
-            Sealed::Damaged(blocks) => tracing::warn!(%path, ?blocks, "blocks went wrong on the disk: fetching again"),
+            Sealed::Damaged(blocks) => {
+                tracing::warn!(%path, ?blocks, "blocks went wrong on the disk: fetching again")
+            }
             Sealed::Foreign => {
                 self.why = format!("object {digest} is not what its block digests make");
-                self.context.conditions.set(conditions::CATALOGUE_MISMATCH, self.why.clone());
+                self.context
+                    .conditions
+                    .set(conditions::CATALOGUE_MISMATCH, self.why.clone());
             }
             Sealed::Failed => tracing::warn!(%path, why = %self.why, "cannot put object in place"),
         }
         if !matches!(sealed, Sealed::Damaged(_)) {
             self.partials.remove(&item);
         }
-        self.fill.sealed(item, now, sealed);
+        self.fill.sealed(item, now, &sealed);
     }
 
     /// An object turned out damaged on the disk; answers whether it will be fetched again.
@@ -350,7 +377,11 @@ impl Job {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        for kind in [conditions::DISK_FULL, conditions::DISK_ERROR, conditions::OBJECT_DAMAGED] {
+        for kind in [
+            conditions::DISK_FULL,
+            conditions::DISK_ERROR,
+            conditions::OBJECT_DAMAGED,
+        ] {
             self.context.conditions.clear(kind);
         }
         match open::off_runtime(&self.context.store, |s| s.drop_unlisted()).await {
@@ -372,12 +403,20 @@ impl Job {
             None => (FillState::Filling, None),
             Some((Hindrance::Closed, _)) => {
                 let opens = self.part.window.next_open(Timestamp::now());
-                (FillState::WaitingForWindow, Some(format!("the fill window opens at {opens}")))
+                (
+                    FillState::WaitingForWindow,
+                    Some(format!("the fill window opens at {opens}")),
+                )
             }
-            Some((Hindrance::Item(_), until)) if until.saturating_sub(now) < SHORT_PAUSE => (FillState::Filling, None),
+            Some((Hindrance::Item(_), until)) if until.saturating_sub(now) < SHORT_PAUSE => {
+                (FillState::Filling, None)
+            }
             Some((Hindrance::Item(item), _)) => {
                 let path = &self.item(item).path;
-                (FillState::Stopped, Some(format!("no source gives {path} now; last: {}", self.why)))
+                (
+                    FillState::Stopped,
+                    Some(format!("no source gives {path} now; last: {}", self.why)),
+                )
             }
             Some((Hindrance::Full, _)) => (FillState::Stopped, Some(self.why.clone())),
         };

@@ -71,7 +71,11 @@ mod tests {
         conditions.set(DISK_FULL, "first");
         conditions.clone().set(DISK_FULL, "second");
         conditions.set(CONTROL_UNREACHABLE, "away");
-        let kinds: Vec<_> = conditions.list().into_iter().map(|c| (c.kind, c.detail)).collect();
+        let kinds: Vec<_> = conditions
+            .list()
+            .into_iter()
+            .map(|c| (c.kind, c.detail))
+            .collect();
         let expected = [("control_unreachable", "away"), ("disk_full", "second")];
         assert_eq!(kinds, expected.map(|(k, d)| (k.to_owned(), d.to_owned())));
         conditions.clear(DISK_FULL);

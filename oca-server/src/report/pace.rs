@@ -43,7 +43,10 @@ mod tests {
         let seconds = |failures, roll| pause(failures, roll).as_secs_f64();
         for (failures, middle) in [(1, 1.0), (2, 2.0), (6, 32.0), (7, 60.0), (4_000_000, 60.0)] {
             assert!((seconds(failures, 0) - middle * 0.75).abs() < 0.01, "{failures}");
-            assert!((seconds(failures, 255) - middle * 1.25).abs() < 0.01, "{failures}");
+            assert!(
+                (seconds(failures, 255) - middle * 1.25).abs() < 0.01,
+                "{failures}"
+            );
         }
     }
 

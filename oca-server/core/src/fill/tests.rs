@@ -65,10 +65,10 @@ fn blocks_go_out_in_ranges_in_plan_order_and_the_object_is_sealed() {
     assert_eq!((third.item, third.blocks.clone()), (1, 0..1));
     complete(&mut fill, &second, at(1));
     assert_eq!(fill.poll(at(1), true), Step::Seal(0));
-    fill.sealed(0, at(1), Sealed::Held);
+    fill.sealed(0, at(1), &Sealed::Held);
     complete(&mut fill, &third, at(1));
     assert_eq!(fill.poll(at(1), true), Step::Seal(1));
-    fill.sealed(1, at(1), Sealed::Held);
+    fill.sealed(1, at(1), &Sealed::Held);
     assert_eq!(fill.poll(at(1), true), Step::Done);
     assert_eq!(fill.progress().bytes_done, Bytes(7 * BLOCK_SIZE));
 }
@@ -190,12 +190,12 @@ fn damage_found_when_sealing_is_fetched_again() {
     let f = fetch(&mut fill, at(0));
     complete(&mut fill, &f, at(0));
     assert_eq!(fill.poll(at(0), true), Step::Seal(0));
-    fill.sealed(0, at(0), Sealed::Damaged(vec![2]));
+    fill.sealed(0, at(0), &Sealed::Damaged(vec![2]));
     let f = fetch(&mut fill, at(0));
     assert_eq!(f.blocks, 2..3);
     complete(&mut fill, &f, at(0));
     assert_eq!(fill.poll(at(0), true), Step::Seal(0));
-    fill.sealed(0, at(0), Sealed::Held);
+    fill.sealed(0, at(0), &Sealed::Held);
     assert_eq!(fill.poll(at(0), true), Step::Done);
     fill.lost(0);
     assert_eq!(fill.poll(at(0), true), Step::Open(0));
@@ -224,7 +224,7 @@ fn a_night_at_the_rate_cap_moves_rate_times_window() {
     while now < window {
         match fill.poll(now, true) {
             Step::Open(item) => fill.opened(item, BlockSet::empty(50)),
-            Step::Seal(item) => fill.sealed(item, now, Sealed::Held),
+            Step::Seal(item) => fill.sealed(item, now, &Sealed::Held),
             Step::Fetch(f) => {
                 for block in f.blocks.clone() {
                     now += bucket.take(now, BLOCK_SIZE);
@@ -304,7 +304,7 @@ proptest! {
             prop_assert!(step < 5_000, "no end: {fill:?}");
             match fill.poll(now, true) {
                 Step::Open(item) => fill.opened(item, BlockSet::empty(sizes[item])),
-                Step::Seal(item) => fill.sealed(item, now, Sealed::Held),
+                Step::Seal(item) => fill.sealed(item, now, &Sealed::Held),
                 Step::Fetch(f) => {
                     prop_assert!(f.blocks.len() <= 3 && !f.blocks.is_empty());
                     for other in &flying {
