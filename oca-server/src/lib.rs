@@ -17,6 +17,7 @@ mod pool;
 pub mod serve;
 pub mod server;
 pub mod signals;
+mod sys;
 mod tls;
 pub mod traffic;
 mod worker;
