@@ -126,8 +126,8 @@ async function startShaka({ video, base, title, buffer, session, tell }) {
   await player.attach(video);
   const fast = { maxAttempts: 2, baseDelay: 300, timeout: 10000 };
   player.configure({
-    streaming: { bufferingGoal: buffer, rebufferingGoal: Math.min(1, buffer / 4), bufferBehind: 30 },
-
+    streaming: { bufferingGoal: buffer, rebufferingGoal: Math.min(1, buffer / 4), bufferBehind: 30, retryParameters: fast },
+    manifest: { retryParameters: { ...fast, maxAttempts: 4 } },
     cmcd: { enabled: true, useHeaders: false, sessionId: session, contentId: title },
   });
   const failed = (error, fatal) => {
