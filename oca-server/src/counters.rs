@@ -52,7 +52,7 @@ impl Counters {
     }
 
     /// Counts an answered request.
-    pub fn request(&mut self, protocol: Protocol, status: u16, body_bytes: u64, took: Duration) {
+    pub fn request(&mut self, protocol: Protocol, status: u16, took: Duration) {
         let metrics = &self.metrics;
         let by_status = self.requests.entry((protocol, status)).or_insert_with(|| {
             let labels = [protocol.name(), &status.to_string()];
@@ -67,12 +67,11 @@ impl Counters {
                     .local()
             })
             .observe(took.as_secs_f64());
-        self.add("oca_sent_bytes_total", protocol.name(), body_bytes);
     }
 
-    /// Counts a connection cut by a limit.
-    pub fn cut(&mut self, why: Cut) {
-        self.add("oca_connections_cut_total", why.label(), 1);
+    /// Counts connections cut by a limit.
+    pub fn cut(&mut self, why: Cut, connections: u64) {
+        self.add("oca_connections_cut_total", why.label(), connections);
     }
 
     /// Adds to a counter of [`crate::metrics::METRICS`] with one label, or with none if `label` is empty.

@@ -1,9 +1,18 @@
-//! One viewer's connection.
+//! One viewer's connection, from the accept to its end: TLS handshake if any, then HTTP/1.1 by the own send path or
+//! HTTP/2 by hyper. Both ask [`exchange`] for the answer and differ only in how they send it.
 
-use crate::worker::Worker;
+use crate::{counters::Cut, worker::Worker};
 use std::{net::SocketAddr, rc::Rc};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use wire::Wire;
+
+mod exchange;
+mod h1;
+mod h2;
+mod head;
+mod lookup;
+mod wire;
 
 /// The protocol of a request, as logged and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,12 +36,80 @@ impl Protocol {
     }
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
-    drop((worker, stream, peer, tls));
+/// Who is at the other end, for the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Address.
+    pub addr: SocketAddr,
+    /// TLS version, if any.
+    pub tls: Option<&'static str>,
 }
 
-/// Answers the first request 429 and ends.
-pub async fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
-    drop((worker, stream, peer, tls));
+/// Serves a connection until it ends.
+pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<TlsAcceptor>) {
+    let Some(acceptor) = tls else {
+        return h1::serve(worker, Wire::plain(stream), Peer { addr, tls: None }).await;
+    };
+    let Some(stream) = handshake(worker, stream, &acceptor).await else {
+        return;
+    };
+    let session = stream.get_ref().1;
+    let peer = Peer {
+        addr,
+        tls: version(session),
+    };
+    if session.alpn_protocol() == Some(b"h2") {
+        h2::serve(worker, stream, peer).await;
+    } else {
+        h1::serve(worker, Wire::tls(stream), peer).await;
+    }
+}
+
+/// Answers the first request 429 and ends: players then fail over at once.
+pub async fn shed(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<TlsAcceptor>) {
+    let Some(acceptor) = tls else {
+        return h1::shed(worker, Wire::plain(stream), Peer { addr, tls: None }).await;
+    };
+    if let Some(stream) = handshake(worker, stream, &acceptor).await {
+        let tls = version(stream.get_ref().1);
+        h1::shed(worker, Wire::tls(stream), Peer { addr, tls }).await;
+    }
+}
+
+async fn handshake(
+    worker: &Worker,
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+) -> Option<TlsStream<TcpStream>> {
+    let handshake = acceptor.accept(stream);
+    let outcome = match tokio::time::timeout(worker.limits.handshake_time, handshake).await {
+        Ok(Ok(stream)) => {
+            let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            let label = if resumed { "resumed" } else { "full" };
+            worker
+                .counters
+                .borrow_mut()
+                .add("oca_tls_handshakes_total", label, 1);
+            return Some(stream);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            worker.counters.borrow_mut().cut(Cut::TlsHandshake, 1);
+            "too slow".to_owned()
+        }
+    };
+    tracing::debug!(error = outcome, "TLS handshake failed");
+    worker
+        .counters
+        .borrow_mut()
+        .add("oca_tls_handshakes_total", "failed", 1);
+    None
+}
+
+fn version(session: &rustls::ServerConnection) -> Option<&'static str> {
+    match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => Some("TLSv1.3"),
+        Some(rustls::ProtocolVersion::TLSv1_2) => Some("TLSv1.2"),
+        _ => Some("TLS"),
+    }
 }

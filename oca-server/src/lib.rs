@@ -24,6 +24,7 @@ pub mod serve;
 pub mod server;
 pub mod signals;
 pub mod store;
+mod sys;
 mod tls;
 pub mod traffic;
 mod worker;

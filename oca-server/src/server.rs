@@ -8,11 +8,18 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::Namespace,
-    tls::{self, TlsError},
+    tls::{Acceptors, TlsError},
     traffic::Traffic,
-    worker::{self, Seed},
+    worker::{self, Seed, Shared},
 };
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 use tokio::sync::{mpsc, watch};
 
 /// The HTTPS listener.
@@ -100,47 +107,46 @@ impl Server {
         traffic: Arc<Traffic>,
         drain: Drain,
     ) -> Result<Self, StartError> {
-        let workers = config.workers.max(1);
+        let ServerConfig {
+            listen,
+            tls,
+            workers,
+            limits,
+            access_log,
+            metrics,
+        } = config;
+        let workers = workers.max(1);
         if traffic.workers() < workers {
             return Err(StartError::Counters {
                 workers,
                 counters: traffic.workers(),
             });
         }
-        let tls = config.tls.as_ref().map(|t| tls::Acceptors::load(&t.cert, &t.key));
-        let tls = tls.transpose()?;
-        let plain = bind(config.listen, workers)?;
-        let secure = config.tls.as_ref().map(|t| bind(t.listen, workers)).transpose()?;
-        let address = |l: &[std::net::TcpListener]| l[0].local_addr().map_err(StartError::Worker);
-        let (listen, tls_addr) = (address(&plain)?, secure.as_deref().map(address).transpose()?);
-        let log = AccessLog::open(&config.access_log, &config.metrics)
+        let plain = bind(listen, workers)?;
+        let secure = tls.map(|tls| secure(&tls, workers)).transpose()?;
+        let listen = address(&plain)?;
+        let tls = secure
+            .as_ref()
+            .map(|(listeners, _)| address(listeners))
+            .transpose()?;
+        let log = AccessLog::open(&access_log, &metrics)
             .map_err(|(path, source)| StartError::AccessLog { path, source })?;
         let (cut, cut_rx) = watch::channel(false);
         let (done_tx, done) = mpsc::channel(1);
-        let mut secure = secure.unwrap_or_default().into_iter();
-        let mut threads = Vec::with_capacity(workers);
-        let cores = worker::cores(workers);
-        for (index, plain) in plain.into_iter().enumerate() {
-            let seed = Seed {
-                index,
-                plain,
-                secure: secure.next().zip(tls.clone()),
-                limits: config.limits.clone(),
-                log: log.sender(),
-                metrics: Arc::clone(&config.metrics),
-                namespace: Arc::clone(&namespace),
-                traffic: Arc::clone(&traffic),
-                drain: drain.clone(),
-                cut: cut_rx.clone(),
-                done: done_tx.clone(),
-                core: cores.get(index).copied(),
-            };
-            threads.push(worker::spawn(seed).map_err(StartError::Worker)?);
-        }
-        observe(&config.metrics, &traffic);
+        observe(&metrics, &traffic);
+        let shared = Shared {
+            limits,
+            metrics,
+            namespace,
+            traffic,
+            drain,
+            cut: cut_rx,
+            done: done_tx,
+        };
+        let threads = spawn_all(plain, secure, &log, &shared)?;
         Ok(Self {
             listen,
-            tls: tls_addr,
+            tls,
             threads,
             done,
             cut,
@@ -178,7 +184,39 @@ impl Server {
     }
 }
 
-fn bind(addr: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, StartError> {
+fn spawn_all(
+    plain: Vec<TcpListener>,
+    secure: Option<(Vec<TcpListener>, Acceptors)>,
+    log: &AccessLog,
+    shared: &Shared,
+) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
+    let cores = worker::cores(plain.len());
+    let (secure, acceptors) = secure.unzip();
+    let mut secure = secure.unwrap_or_default().into_iter();
+    let start = |(index, plain)| {
+        let seed = Seed {
+            index,
+            core: cores.get(index).copied(),
+            plain,
+            secure: secure.next().zip(acceptors.clone()),
+            log: log.sender(),
+            shared: shared.clone(),
+        };
+        worker::spawn(seed).map_err(StartError::Worker)
+    };
+    plain.into_iter().enumerate().map(start).collect()
+}
+
+fn secure(config: &TlsConfig, workers: usize) -> Result<(Vec<TcpListener>, Acceptors), StartError> {
+    let acceptors = Acceptors::load(&config.cert, &config.key)?;
+    Ok((bind(config.listen, workers)?, acceptors))
+}
+
+fn address(listeners: &[TcpListener]) -> Result<SocketAddr, StartError> {
+    listeners[0].local_addr().map_err(StartError::Worker)
+}
+
+fn bind(addr: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, StartError> {
     listen::listeners(addr, workers).map_err(|source| StartError::Listen { addr, source })
 }
 

@@ -3,8 +3,18 @@
 //! namespace.
 
 use crate::{
-    access_log::LogSender, clock::Clock, counters::Counters, drain::Drain, files::OpenFiles, http,
-    limits::Limits, listen, metrics::Metrics, namespace::Namespace, pool::Pool, tls::Acceptors,
+    access_log::LogSender,
+    clock::Clock,
+    counters::{Counters, Cut},
+    drain::Drain,
+    files::OpenFiles,
+    http,
+    limits::Limits,
+    listen,
+    metrics::Metrics,
+    namespace::{Found, Namespace},
+    pool::Pool,
+    tls::Acceptors,
     traffic::Traffic,
 };
 use nix::{
@@ -23,7 +33,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc, watch},
-    task::LocalSet,
+    task::{LocalSet, spawn_local},
     time::MissedTickBehavior,
 };
 
@@ -34,18 +44,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Connections over the limit that a worker answers 429 at once; any further one is closed unanswered.
 const SHED_SLOTS: usize = 64;
 
-/// What a worker is made of; moved into its thread.
-pub struct Seed {
-    /// 0-based.
-    pub index: usize,
-    /// Plain HTTP listener.
-    pub plain: StdListener,
-    /// HTTPS listener.
-    pub secure: Option<(StdListener, Acceptors)>,
+/// What all workers get alike.
+#[derive(Clone)]
+pub struct Shared {
     /// What clients may use.
     pub limits: Limits,
-    /// Access log.
-    pub log: LogSender,
     /// Shared metrics.
     pub metrics: Arc<Metrics>,
     /// What is served.
@@ -58,8 +61,22 @@ pub struct Seed {
     pub cut: watch::Receiver<bool>,
     /// Dropped when the worker ends.
     pub done: mpsc::Sender<()>,
+}
+
+/// What a worker is made of; moved into its thread.
+pub struct Seed {
+    /// 0-based.
+    pub index: usize,
     /// Core to run on.
     pub core: Option<usize>,
+    /// Plain HTTP listener.
+    pub plain: StdListener,
+    /// HTTPS listener.
+    pub secure: Option<(StdListener, Acceptors)>,
+    /// Access log.
+    pub log: LogSender,
+    /// The rest.
+    pub shared: Shared,
 }
 
 /// What the connections of a worker share.
@@ -97,6 +114,25 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
+    fn new(index: usize, log: LogSender, shared: Shared) -> Self {
+        Self {
+            index,
+            files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
+            limits: shared.limits,
+            namespace: shared.namespace,
+            log: RefCell::new(log),
+            counters: RefCell::new(Counters::new(shared.metrics)),
+            clock: Clock::default(),
+            pool: Pool::default(),
+            traffic: shared.traffic,
+            stopping: Cell::new(false),
+            stop: Notify::new(),
+            emptied: Notify::new(),
+            shedding: Cell::new(0),
+            boundary: Cell::new(getrandom::u64().unwrap_or(index as u64)),
+        }
+    }
+
     /// Whether open connections should end after their running response.
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
@@ -112,6 +148,16 @@ impl Worker {
     /// This worker's traffic counters.
     pub fn traffic(&self) -> &crate::traffic::WorkerTraffic {
         self.traffic.worker(self.index)
+    }
+
+    /// Counts a response that was reset because its file failed, and has the file checked.
+    pub fn fault(&self, found: &Found, cause: &'static str, error: &dyn fmt::Display) {
+        tracing::error!(file = %found.file.display(), %error, "response reset");
+        self.counters.borrow_mut().add("oca_body_faults_total", cause, 1);
+        self.files.borrow_mut().forget(found);
+        if let Some(digest) = &found.digest {
+            self.namespace.suspect(digest);
+        }
     }
 
     /// A number for the boundary of a multipart response: unguessable enough that no file holds it by chance.
@@ -180,36 +226,16 @@ fn pin(core: usize) {
 }
 
 async fn run(seed: Seed) {
-    let worker = Rc::new(Worker {
-        index: seed.index,
-        files: RefCell::new(OpenFiles::new(seed.limits.open_files, &seed.metrics)),
-        limits: seed.limits,
-        namespace: seed.namespace,
-        log: RefCell::new(seed.log),
-        counters: RefCell::new(Counters::new(seed.metrics)),
-        clock: Clock::default(),
-        pool: Pool::default(),
-        traffic: seed.traffic,
-        stopping: Cell::new(false),
-        stop: Notify::new(),
-        emptied: Notify::new(),
-        shedding: Cell::new(0),
-        boundary: Cell::new(getrandom::u64().unwrap_or(seed.index as u64)),
-    });
-    let mut accepting = vec![tokio::task::spawn_local(accept(
-        Rc::clone(&worker),
-        seed.plain,
-        None,
-    ))];
+    let Shared {
+        drain, mut cut, done, ..
+    } = seed.shared.clone();
+    let worker = Rc::new(Worker::new(seed.index, seed.log, seed.shared));
+    let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {
-        accepting.push(tokio::task::spawn_local(accept(
-            Rc::clone(&worker),
-            listener,
-            Some(tls),
-        )));
+        accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
     }
-    let ticks = tokio::task::spawn_local(tick(Rc::clone(&worker)));
-    seed.drain.stopped().await;
+    let ticks = spawn_local(tick(Rc::clone(&worker)));
+    drain.stopped().await;
     worker.stopping.set(true);
     worker.stop.notify_waiters();
     for task in accepting {
@@ -217,17 +243,16 @@ async fn run(seed: Seed) {
             tracing::error!("an accept loop ended by a panic");
         }
     }
-    let mut cut = seed.cut;
     tokio::select! {
         () = emptied(&worker) => {}
         _ = cut.wait_for(|cut| *cut) => {
             let left = worker.traffic().connections.load(Relaxed);
-            worker.counters.borrow_mut().add("oca_connections_cut_total", "drain_limit", left);
+            worker.counters.borrow_mut().cut(Cut::DrainLimit, left);
             tracing::warn!(connections = left, "cut at the end of the drain's limit");
         }
     }
     ticks.abort();
-    drop(seed.done); // connections that are left end with the LocalSet, reset by their own guards
+    drop(done); // connections that are left end with the LocalSet, reset by their own guards
 }
 
 async fn emptied(worker: &Worker) {
@@ -288,7 +313,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
     let open = Open::new(worker);
     let acceptor = tls.map(|t| t.full.clone());
     let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
+    spawn_local(async move {
         http::serve(&worker, stream, peer, acceptor).await;
         drop(open);
     });
@@ -305,7 +330,7 @@ fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&A
     worker.shedding.set(worker.shedding.get() + 1);
     let acceptor = tls.map(|t| t.shed.clone());
     let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
+    spawn_local(async move {
         http::shed(&worker, stream, peer, acceptor).await;
         worker.shedding.set(worker.shedding.get() - 1);
     });

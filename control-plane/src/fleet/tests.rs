@@ -1,0 +1,1 @@
+//! What wakes steering, and what inventories become.

@@ -1,0 +1,154 @@
+//! Demand: what appliances counted, what was imported, and what steering decided.
+//!
+//! Appliances' counts are absolute for their boot, so each is kept by (appliance, boot, hour, object) and only grows;
+//! sums are made when asked for. Imported rows are kept by (hour, region, object): importing a file twice changes
+//! nothing.
+
+use super::{Store, StoreError, codec};
+use cdn_types::{
+    Bytes, Hour, ObjectDigest,
+    api::v1::{DemandRow, SteeringOutcome, SteeringReport},
+};
+
+/// Sessions by outcome.
+pub type OutcomeTotals = Vec<(SteeringOutcome, u64)>;
+
+type DemandColumns = (i64, String, Vec<u8>, i64, i64);
+
+impl Store {
+    /// Takes in rows of history; a row of the same hour, region and object is replaced.
+    pub async fn import_demand(&self, rows: &[DemandRow]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for row in rows {
+            sqlx::query(
+                "INSERT INTO history (hour, region, object, requests, bytes) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (hour, region, object) DO UPDATE SET requests = excluded.requests,
+                     bytes = excluded.bytes",
+            )
+            .bind(row.hour.0)
+            .bind(row.region.to_string())
+            .bind(codec::blob(&row.object))
+            .bind(codec::to_db(row.requests))
+            .bind(codec::to_db(row.bytes.0))
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Demand by hour, region and object, `from` ≤ hour < `to`, at most `limit` rows; appliances' counts go to the
+    /// region of the site that they belong to now.
+    pub async fn demand(&self, from: Hour, to: Hour, limit: usize) -> Result<Vec<DemandRow>, StoreError> {
+        let rows: Vec<DemandColumns> = sqlx::query_as(
+            "SELECT hour, region, object, CAST(SUM(requests) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM (
+                 SELECT d.hour AS hour, s.region AS region, d.object AS object, d.requests AS requests,
+                        d.bytes AS bytes
+                 FROM demand d JOIN appliances a ON a.id = d.appliance JOIN sites s ON s.id = a.site
+                 WHERE d.hour >= $1 AND d.hour < $2
+                 UNION ALL
+                 SELECT hour, region, object, requests, bytes FROM history WHERE hour >= $1 AND hour < $2
+             ) AS counted
+             GROUP BY hour, region, object ORDER BY hour, region, object LIMIT $3",
+        )
+        .bind(from.0)
+        .bind(to.0)
+        .bind(limit as i64)
+        .fetch_all(&self.read)
+        .await?;
+        rows.into_iter()
+            .map(|(hour, region, object, requests, bytes)| {
+                Ok(DemandRow {
+                    hour: Hour(hour),
+                    region: codec::parsed("region", &region)?,
+                    object: codec::digest("object", &object)?,
+                    requests: codec::from_db(requests),
+                    bytes: Bytes(codec::from_db(bytes)),
+                })
+            })
+            .collect()
+    }
+
+    /// Bytes that appliances sent in each hour from `from` on; hours without any are left out.
+    pub async fn hourly_bytes(&self, from: Hour) -> Result<Vec<(Hour, Bytes)>, StoreError> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT hour, CAST(SUM(bytes) AS BIGINT) FROM demand WHERE hour >= $1 GROUP BY hour ORDER BY hour",
+        )
+        .bind(from.0)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(hour, bytes)| (Hour(hour), Bytes(codec::from_db(bytes))))
+            .collect())
+    }
+
+    /// Bytes that appliances sent of each object from hour `from` on.
+    pub async fn object_bytes(&self, from: Hour) -> Result<Vec<(ObjectDigest, Bytes)>, StoreError> {
+        let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
+            "SELECT object, CAST(SUM(bytes) AS BIGINT) FROM demand WHERE hour >= $1 GROUP BY object",
+        )
+        .bind(from.0)
+        .fetch_all(&self.read)
+        .await?;
+        rows.into_iter()
+            .map(|(object, bytes)| {
+                Ok((
+                    codec::digest("demand.object", &object)?,
+                    Bytes(codec::from_db(bytes)),
+                ))
+            })
+            .collect()
+    }
+
+    /// Takes in a steering service's counters; a smaller count of the same boot is an older one and is ignored.
+    pub async fn write_steering(&self, report: &SteeringReport) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for count in &report.counts {
+            sqlx::query(
+                "INSERT INTO steering (boot, hour, site, title, outcome, sessions) VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (boot, hour, site, title, outcome) DO UPDATE SET sessions = excluded.sessions
+                 WHERE excluded.sessions > steering.sessions",
+            )
+            .bind(report.boot.clone())
+            .bind(count.hour.0)
+            .bind(count.site.as_ref().map_or(String::new(), ToString::to_string))
+            .bind(count.title.to_string())
+            .bind(codec::name(count.outcome))
+            .bind(codec::to_db(count.sessions))
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Sessions by outcome from hour `from` on.
+    pub async fn outcomes(&self, from: Hour) -> Result<OutcomeTotals, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT outcome, CAST(SUM(sessions) AS BIGINT) FROM steering WHERE hour >= $1 GROUP BY outcome",
+        )
+        .bind(from.0)
+        .fetch_all(&self.read)
+        .await?;
+        rows.into_iter()
+            .map(|(outcome, sessions)| {
+                Ok((
+                    codec::from_name("steering.outcome", &outcome)?,
+                    codec::from_db(sessions),
+                ))
+            })
+            .collect()
+    }
+
+    /// Forgets everything counted before `hour`.
+    pub async fn prune(&self, hour: Hour) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for forget in [
+            "DELETE FROM demand WHERE hour < $1",
+            "DELETE FROM history WHERE hour < $1",
+            "DELETE FROM steering WHERE hour < $1",
+        ] {
+            sqlx::query(forget).bind(hour.0).execute(&mut *tx).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,10 @@
+//! The ranking against tables and properties, through its public interface.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on shall fail where it stands"
+)]
+
+mod fixture;
+mod properties;
+mod tables;

@@ -1,0 +1,246 @@
+//! Life with a control plane, and without it.
+
+use super::{
+    fixture::{fleet, with_state},
+    manifests::read_hls,
+    program::{PATIENCE, Program, sample},
+};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use cdn_types::api::v1::{ApplianceState, FleetSnapshot, SteeringOutcome, SteeringReport};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// A control plane that knows two calls: the fleet by long poll, and reports.
+struct Control {
+    url: String,
+    fleet: watch::Sender<FleetSnapshot>,
+    reports: watch::Receiver<Vec<(String, SteeringReport)>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Known {
+    fleet: watch::Receiver<FleetSnapshot>,
+    reports: Arc<watch::Sender<Vec<(String, SteeringReport)>>>,
+}
+
+impl Control {
+    async fn start(fleet: FleetSnapshot) -> Self {
+        let (fleet, receiver) = watch::channel(fleet);
+        let (sender, reports) = watch::channel(Vec::new());
+        let known = Known {
+            fleet: receiver,
+            reports: Arc::new(sender),
+        };
+        let router = Router::new()
+            .route("/v1/fleet", get(get_fleet))
+            .route("/v1/steering/report", post(take_report))
+            .with_state(known);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            fleet,
+            reports,
+            task: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }),
+        }
+    }
+}
+
+async fn get_fleet(
+    State(known): State<Known>,
+    Query(query): Query<HashMap<String, u64>>,
+    headers: HeaderMap,
+) -> Response {
+    let etag = |fleet: &FleetSnapshot| format!("\"{}\"", fleet.generation);
+    let known_tag = headers
+        .get(header::IF_NONE_MATCH)
+        .map(|t| t.to_str().unwrap().to_owned());
+    let mut receiver = known.fleet.clone();
+    let wait = Duration::from_secs(query["wait"].min(2)); // short, so that tests see 304 too
+    let news = receiver.wait_for(|f| Some(etag(f)) != known_tag);
+    match tokio::time::timeout(wait, news).await {
+        Ok(Ok(fleet)) => ([(header::ETAG, etag(&fleet))], Json(fleet.clone())).into_response(),
+        _ => StatusCode::NOT_MODIFIED.into_response(),
+    }
+}
+
+async fn take_report(
+    State(known): State<Known>,
+    headers: HeaderMap,
+    Json(report): Json<SteeringReport>,
+) -> StatusCode {
+    let bearer = headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
+    known.reports.send_modify(|all| all.push((bearer, report)));
+    StatusCode::NO_CONTENT
+}
+
+async fn first_for_london(p: &Program) -> String {
+    let text = p.get("/v1/play/film/master.m3u8").await.text().await.unwrap();
+    read_hls(&text).0[0].clone()
+}
+
+#[tokio::test]
+async fn changes_arrive_by_long_poll() {
+    let control = Control::start(fleet()).await;
+    let p = Program::start(tempfile::tempdir().unwrap(), &["--control", &control.url]).await;
+    p.until("/readyz", |r| r["generation"] == 1).await;
+    let first = first_for_london(&p).await;
+    control
+        .fleet
+        .send_replace(with_state(&fleet(), &first, ApplianceState::Unhealthy));
+    p.until("/readyz", |r| r["generation"] == 2).await;
+    assert_ne!(first_for_london(&p).await, first);
+}
+
+#[tokio::test]
+async fn not_ready_until_a_snapshot_comes() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let p = Program::start(
+        tempfile::tempdir().unwrap(),
+        &["--control", &format!("http://{address}")],
+    )
+    .await;
+    for path in [
+        "/readyz",
+        "/v1/rank?asset=film",
+        "/v1/play/film/master.m3u8",
+        "/v1/go/film/x",
+    ] {
+        let response = p.get(path).await;
+        assert_eq!(response.status(), 503, "{path}");
+        assert!(response.headers().contains_key(header::RETRY_AFTER.as_str()));
+    }
+    assert_eq!(p.get("/healthz").await.status(), 200);
+    assert!(p.stop().await.0.success());
+}
+
+#[tokio::test]
+async fn control_plane_away_steering_goes_on_and_says_so() {
+    let control = Control::start(fleet()).await;
+    let p = Program::start(tempfile::tempdir().unwrap(), &["--control", &control.url]).await;
+    p.until("/readyz", |r| r["generation"] == 1).await;
+    let first = first_for_london(&p).await;
+    control.task.abort();
+    let away = async {
+        loop {
+            let text = p.get("/metrics").await.text().await.unwrap();
+            let stale = sample(&text, "steering_snapshot_stale_seconds").unwrap();
+            if sample(&text, "steering_control_connected") == Some(0.0) && stale > 1.0 {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let text = tokio::time::timeout(PATIENCE, away)
+        .await
+        .expect("noticed in time");
+    assert!(sample(&text, r#"steering_snapshot_errors_total{kind="unreachable"}"#).unwrap() >= 1.0);
+    assert_eq!(first_for_london(&p).await, first);
+    let answer = p.json("/v1/rank?asset=film&explain=1").await;
+    assert!(answer["stale_seconds"].as_f64().unwrap() > 1.0, "{answer}");
+    assert_eq!(
+        p.get("/readyz").await.status(),
+        200,
+        "a stale fleet is better than none"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_snapshot_leaves_the_last_one_in_use() {
+    let control = Control::start(fleet()).await;
+    let p = Program::start(tempfile::tempdir().unwrap(), &["--control", &control.url]).await;
+    p.until("/readyz", |r| r["generation"] == 1).await;
+    let mut bad = fleet();
+    bad.generation = 2;
+    bad.appliances[0].holds = vec![99];
+    control.fleet.send_replace(bad);
+    let refused = async {
+        while !p
+            .get("/metrics")
+            .await
+            .text()
+            .await
+            .unwrap()
+            .contains(r#"{kind="refused"} 1"#)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .expect("refused in time");
+    assert_eq!(p.json("/readyz").await["generation"], 1);
+    let mut good = fleet();
+    good.generation = 3;
+    control.fleet.send_replace(good);
+    p.until("/readyz", |r| r["generation"] == 3).await;
+}
+
+#[tokio::test]
+async fn the_cache_carries_the_fleet_over_a_restart() {
+    let control = Control::start(fleet()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache.json").to_str().unwrap().to_owned();
+    let args = ["--control", &control.url, "--cache", &cache];
+    let p = Program::start(dir, &args).await;
+    p.until("/readyz", |r| r["generation"] == 1).await;
+    let mut second = fleet();
+    second.generation = 2;
+    control.fleet.send_replace(second);
+    p.until("/readyz", |r| r["generation"] == 2).await;
+    let (status, dir) = p.stop().await;
+    assert!(status.success());
+    control.task.abort();
+    let p = Program::start(dir, &args).await;
+    let ready = p.json("/readyz").await;
+    assert_eq!(ready["generation"], 2);
+    assert!(
+        ready["stale_seconds"].as_f64().unwrap() > 1.0,
+        "as old as the snapshot says"
+    );
+    assert_eq!(p.get("/v1/play/film/master.m3u8").await.status(), 200);
+}
+
+#[tokio::test]
+async fn decisions_are_reported_with_the_service_token() {
+    let mut control = Control::start(fleet()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "secret\n").unwrap();
+    let token = token.to_str().unwrap().to_owned();
+    let p = Program::start(dir, &["--control", &control.url, "--token", &token]).await;
+    p.until("/readyz", |r| r["generation"] == 1).await;
+    for title in ["film", "film", "rare"] {
+        p.get(&format!("/v1/play/{title}/master.m3u8")).await;
+    }
+    let reports = tokio::time::timeout(PATIENCE, control.reports.wait_for(|r| !r.is_empty())).await;
+    let (bearer, report) = reports.expect("reported in time").unwrap()[0].clone();
+    assert_eq!(bearer, "Bearer secret");
+    let mut counts: Vec<_> = report
+        .counts
+        .iter()
+        .map(|c| (c.title.as_str(), c.outcome, c.sessions))
+        .collect();
+    counts.sort();
+    assert_eq!(
+        counts,
+        [
+            ("film", SteeringOutcome::Hit, 2),
+            ("rare", SteeringOutcome::ContentMiss, 1)
+        ]
+    );
+    assert!(
+        report
+            .counts
+            .iter()
+            .all(|c| c.site.as_ref().unwrap().as_str() == "lon")
+    );
+}

@@ -1,0 +1,13 @@
+//! The real program on 127.0.0.1, asked as players and operators ask it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on shall fail where it stands"
+)]
+
+mod control;
+mod doors;
+mod fixture;
+mod manifests;
+mod program;
+mod steering;
