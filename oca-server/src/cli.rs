@@ -28,7 +28,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve a directory tree by path
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Run an appliance: fill by plan, serve, report
     Run(ConfigArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to

@@ -290,7 +290,7 @@ impl Store {
 
     /// Opens an object for filling, taking its room. What the plan does not list is dropped as far as that is
     /// needed for it.
-    pub fn open_partial(&self, digest: ObjectDigest, blocks: Blocks) -> Result<Partial, RoomError> {
+    pub fn open_partial(&self, digest: ObjectDigest, blocks: &Blocks) -> Result<Partial, RoomError> {
         let size = blocks.size;
         let mut state = self.state();
         let full = |why: String| RoomError::Full { digest, size, why };
@@ -299,25 +299,37 @@ impl Store {
         let drops = make_room(needed, used(&state), self.budget.storage, &unlisted)
             .map_err(|e| full(format!("storage budget of {}: {e}", self.budget.storage)))?;
         self.drop_locked(&mut state, &drops)?;
-        let mut rest = unlisted
-            .into_iter()
-            .map(|u| u.digest)
-            .filter(|d| !drops.contains(d));
-        loop {
-            let error = match self.try_open_partial(digest, &blocks, needed) {
-                Ok(partial) => {
-                    state.partial.insert(digest, size);
-                    return Ok(partial);
-                }
-                Err(e) if layout::is_full(&e) => e,
-                Err(e) => return Err(e.into()),
-            };
-            state.partial.remove(&digest);
-            match rest.next() {
-                Some(next) => self.drop_locked(&mut state, &[next])?,
-                None => return Err(full(error.to_string())),
+        let opened = match self.try_open_partial(digest, blocks, needed) {
+            Err(e) if layout::is_full(&e) => {
+                let rest: Vec<_> = unlisted
+                    .into_iter()
+                    .filter(|u| !drops.contains(&u.digest))
+                    .collect();
+                let more = make_room(self.shortage(needed)?, Bytes(0), Bytes(0), &rest);
+                self.drop_locked(&mut state, &more.map_err(|_| full(e.to_string()))?)?;
+                self.try_open_partial(digest, blocks, needed)
             }
+            other => other,
+        };
+        match opened {
+            Ok(partial) => {
+                state.partial.insert(digest, size);
+                Ok(partial)
+            }
+            Err(e) if layout::is_full(&e) => {
+                state.partial.remove(&digest);
+                Err(full(e.to_string()))
+            }
+            Err(e) => Err(e.into()),
         }
+    }
+
+    /// What is missing on the file system, at least a byte. What was dropped is missing until its last reader is
+    /// done with it.
+    fn shortage(&self, needed: Bytes) -> io::Result<Bytes> {
+        let free = free_space(self.layout.root())?;
+        let wanted = needed.0.saturating_add(self.budget.min_free.0);
+        Ok(Bytes(wanted.saturating_sub(free.0).max(1)))
     }
 
     fn try_open_partial(&self, digest: ObjectDigest, blocks: &Blocks, needed: Bytes) -> io::Result<Partial> {

@@ -292,7 +292,8 @@ impl Fill {
         None
     }
 
-    /// Objects that no source can give now do not keep the next ones from being opened, up to a limit.
+    /// Objects are opened one after the other, so that room goes to the plan's first. Those that no source can give
+    /// now do not keep the next ones from being opened, up to a limit.
     fn may_open(&self, now: Duration) -> bool {
         let moving = |i: &&usize| match &self.items[**i].state {
             State::Open { flying, .. } => {
@@ -301,6 +302,7 @@ impl Fill {
             _ => true,
         };
         now >= self.full_until
+            && self.count_active(|s| matches!(s, State::Opening)) == 0
             && self.active.iter().filter(moving).count() < self.limits.parallel
             && self.active.len() < self.limits.parallel * OPEN_PER_FETCH
     }
@@ -446,7 +448,11 @@ impl Fill {
                 self.opened(item, verified);
             }
             Sealed::Foreign | Sealed::Failed => {
-                let pause = if *sealed == Sealed::Foreign { CORRUPT_PAUSE } else { DISK_PAUSE };
+                let pause = if *sealed == Sealed::Foreign {
+                    CORRUPT_PAUSE
+                } else {
+                    DISK_PAUSE
+                };
                 self.items[item].retry_at = self.wake_at(now + pause);
                 self.put_away(item, State::Missing);
             }

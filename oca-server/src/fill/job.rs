@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     report::conditions,
-    store::{layout, partial::Partial},
+    store::{Store, layout, partial::Partial},
 };
 use cdn_types::{
     BitsPerSecond, Bytes, ObjectDigest, PlanNumber,
@@ -253,7 +253,7 @@ impl Job {
         match event.what {
             What::Opened(item, result) => self.heard_opened(item, result, now),
             What::Verified(flight, block) => self.heard_verified(flight, block),
-            What::Ended(flight, outcome) => return self.heard_ended(flight, outcome, now),
+            What::Ended(flight, outcome) => return self.heard_ended(flight, &outcome, now),
             What::Sealed(item, result) => self.heard_sealed(item, result, now),
         }
         false
@@ -300,7 +300,7 @@ impl Job {
         &self.part.sources[usize::from(index)]
     }
 
-    fn heard_ended(&mut self, flight: FlightId, outcome: fetch::Outcome, now: Duration) -> bool {
+    fn heard_ended(&mut self, flight: FlightId, outcome: &fetch::Outcome, now: Duration) -> bool {
         self.fill.ended(flight, now, outcome.end);
         let Some((fetch, _)) = self.flights.remove(&flight) else {
             return false;
@@ -346,7 +346,7 @@ impl Job {
         match &sealed {
             Sealed::Held => tracing::info!(%path, object = %digest.short(), "held"),
             Sealed::Damaged(blocks) => {
-                tracing::warn!(%path, ?blocks, "blocks went wrong on the disk: fetching again")
+                tracing::warn!(%path, ?blocks, "blocks went wrong on the disk: fetching again");
             }
             Sealed::Foreign => {
                 self.why = format!("object {digest} is not what its block digests make");
@@ -384,7 +384,7 @@ impl Job {
         ] {
             self.context.conditions.clear(kind);
         }
-        match open::off_runtime(&self.context.store, |s| s.drop_unlisted()).await {
+        match open::off_runtime(&self.context.store, Store::drop_unlisted).await {
             Ok(dropped) => tracing::info!(plan = %self.number, dropped, "all of the plan is held"),
             Err(e) => self.context.conditions.set(conditions::DISK_ERROR, e.to_string()),
         }

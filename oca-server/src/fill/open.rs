@@ -58,7 +58,7 @@ pub async fn open(
         return Ok(Opened::Held);
     }
     let blocks = blocks(store, control, digest, size).await?;
-    let opened = off_runtime(store, move |s| match s.open_partial(digest, blocks) {
+    let opened = off_runtime(store, move |s| match s.open_partial(digest, &blocks) {
         Err(RoomError::Disk(e)) => Err(e),
         other => Ok(other),
     });

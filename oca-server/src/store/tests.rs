@@ -44,7 +44,7 @@ fn write(partial: &Partial, made: &Made, block: u32) {
 }
 
 fn fill(store: &Store, made: &Made) -> Result<(), RoomError> {
-    let partial = store.open_partial(made.item.digest, made.blocks.clone())?;
+    let partial = store.open_partial(made.item.digest, &made.blocks)?;
     (0..made.blocks.blocks.len() as u32).for_each(|b| write(&partial, made, b));
     assert_eq!(store.seal(&partial)?, Sealed::Held);
     Ok(())
@@ -196,10 +196,7 @@ impl World {
             return None;
         }
         let made = &self.objects[i];
-        let partial = self
-            .store()
-            .open_partial(made.item.digest, made.blocks.clone())
-            .unwrap();
+        let partial = self.store().open_partial(made.item.digest, &made.blocks).unwrap();
         let verified: BTreeSet<_> = partial.verified().iter().collect();
         let expected = self.model.partial.entry(i).or_default();
         assert_eq!(&verified, expected, "a restart resumes at what was verified");

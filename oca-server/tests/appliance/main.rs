@@ -2,6 +2,8 @@
 //! report, and are killed, starved and lied to. The control plane is a small one inside the test, so that each test
 //! decides what it says; the real one is met in tools/testbed.
 
+#![allow(clippy::unwrap_used, reason = "a failed step of a test's own set-up is a failed test")]
+
 mod control;
 mod world;
 
@@ -294,13 +296,11 @@ fn filling_and_serving_go_on_without_the_control_plane() {
     });
     assert!(get(&appliance.url(&media.path("a.mp4")), None).body == media.bytes("a.mp4"));
     control.set_away(false);
-    let report = control.report_where("it reports again", |r| {
+    let film = media.digest("a.mp4");
+    control.report_where("demand waited", |r| r.demand.iter().any(|d| d.object == film));
+    control.report_where("all is well again", |r| {
         done(1)(r) && r.health.conditions.is_empty()
     });
-    assert!(
-        report.demand.iter().any(|d| d.object == media.digest("a.mp4")),
-        "demand waited"
-    );
 }
 
 #[test]
@@ -345,14 +345,10 @@ fn a_full_disk_stops_the_fill_and_serving_goes_on() {
         report.fill.objects_done, 2,
         "what the plan does not list made room: {report:?}"
     );
+    assert!(report.fill.detail.is_some_and(|d| d.contains("no room")));
     assert!(report.health.serving);
-    for name in ["a.mp4", "b.mp4"] {
-        assert!(
-            get(&appliance.url(&media.path(name)), None).body == media.bytes(name),
-            "{name}"
-        );
-    }
-    assert_eq!(get(&appliance.url(&media.path("old")), None).status, 404);
+    assert!(get(&appliance.url(&media.path("a.mp4")), None).body == media.bytes("a.mp4"));
+    assert_eq!(control.inventory(), media.digests(&["a.mp4", "b.mp4"]));
     // A plan that fits mends it.
     control.publish(plan(3, &[&source], &media, &["a.mp4", "c.mp4"]));
     let report = control.report_where("plan 3 is filled", done(3));
