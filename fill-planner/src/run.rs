@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{RunArgs, next_number},
-    control::Control,
+    control::{Control, ControlError},
     diff,
     error::PlannerError,
     lock::{self, RunLock},
@@ -10,10 +10,14 @@ use crate::{
 };
 use cdn_types::{
     Hour,
+    api::v1::DemandRow,
     time::{Date, Timestamp},
 };
 use fill_core::{History, Inputs, Rules, assemble::Planned, history::MAX_DAYS};
 use std::time::Duration;
+
+/// Hours of demand asked for at once: a week.
+const HOURS_AT_ONCE: usize = 7 * 24;
 
 /// Runs once, under the lock and the deadline.
 pub fn run(args: RunArgs) -> Result<(), PlannerError> {
@@ -81,7 +85,7 @@ async fn fetch_and_plan(
     let (catalogue, fleet, rows, plans) = tokio::try_join!(
         control.catalogue(),
         control.fleet(),
-        control.demand(from, to),
+        demand(control, from, to),
         control.plans()
     )?;
     tracing::info!(
@@ -114,6 +118,16 @@ async fn fetch_and_plan(
         .await
         .map_err(|e| PlannerError::Internal(format!("planning died: {e}")))?
         .map_err(PlannerError::from)
+}
+
+/// Demand of a span, asked for in pieces: an answer has a limit of rows.
+async fn demand(control: &Control, from: Hour, to: Hour) -> Result<Vec<DemandRow>, ControlError> {
+    let mut rows = Vec::new();
+    for start in (from.0..to.0).step_by(HOURS_AT_ONCE) {
+        let end = Hour((start + HOURS_AT_ONCE as i64).min(to.0));
+        rows.append(&mut control.demand(Hour(start), end).await?);
+    }
+    Ok(rows)
 }
 
 /// The line that a run prints when it is done.

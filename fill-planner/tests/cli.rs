@@ -220,14 +220,14 @@ fn wrong_inputs_are_one_line_with_their_place() {
 fn serve(world: &World, mut publish: impl FnMut(&Asked) -> (u16, String) + Send + 'static) -> FakeControl {
     let catalogue = serde_json::to_string(&world.catalogue).unwrap();
     let fleet = serde_json::to_string(&world.fleet).unwrap();
-    let demand = serde_json::to_string(&world.demand).unwrap();
+    let demand = world.demand.clone();
     let mut published: Option<String> = None;
     FakeControl::start(Box::new(move |asked| {
         let path = asked.call.split('?').next().unwrap_or_default();
         match path {
             "GET /v1/catalogue" => (200, catalogue.clone()),
             "GET /v1/fleet" => (200, fleet.clone()),
-            "GET /v1/demand" => (200, demand.clone()),
+            "GET /v1/demand" => (200, rows_of(&demand, &asked.call)),
             "GET /v1/plans" => (200, "[]".into()),
             "GET /v1/plans/1" => published.clone().map_or((404, "{}".into()), |p| (200, p)),
             "POST /v1/plans" => {
@@ -242,6 +242,17 @@ fn serve(world: &World, mut publish: impl FnMut(&Asked) -> (u16, String) + Send 
             ),
         }
     }))
+}
+
+/// The rows that `GET /v1/demand?from=H&to=H` asks for.
+fn rows_of(demand: &[DemandRow], call: &str) -> String {
+    let hour = |name: &str| -> cdn_types::Hour {
+        let after = call.split(name).nth(1).unwrap();
+        after.split('&').next().unwrap().parse().unwrap()
+    };
+    let (from, to) = (hour("from="), hour("to="));
+    let rows: Vec<_> = demand.iter().filter(|r| from <= r.hour && r.hour < to).collect();
+    serde_json::to_string(&rows).unwrap()
 }
 
 fn run(control: &str, dir: &Path, more: &[&str]) -> Output {
@@ -282,14 +293,22 @@ fn run_publishes_and_activates() {
     let plan: Plan = serde_json::from_str(&published.body).unwrap();
     assert_eq!(plan.appliances, world.plan().plan.appliances);
     assert_eq!(asked.last().unwrap().call, "POST /v1/plans/1/activate");
-    // Eight weeks of demand, and nothing of the planned day or of the hour that runs.
-    let demand = asked
-        .iter()
-        .find(|a| a.call.starts_with("GET /v1/demand"))
-        .unwrap();
+    // Eight weeks of demand, a week at a time, and nothing of the planned day or of the hour that runs.
     let to = cdn_types::Hour::of(Timestamp::now()).min("2026-11-23T00Z".parse().unwrap());
-    let from = cdn_types::Hour(to.0 - 56 * 24);
-    assert_eq!(demand.call, format!("GET /v1/demand?from={from}&to={to}"));
+    let asked_demand: Vec<_> = asked
+        .iter()
+        .filter(|a| a.call.starts_with("GET /v1/demand"))
+        .collect();
+    let weeks: Vec<_> = (0..8)
+        .map(|w| {
+            let hour = |back: i64| cdn_types::Hour(to.0 - 168 * back);
+            format!("GET /v1/demand?from={}&to={}", hour(8 - w), hour(7 - w))
+        })
+        .collect();
+    assert_eq!(
+        asked_demand.iter().map(|a| &a.call).collect::<Vec<_>>(),
+        weeks.iter().collect::<Vec<_>>()
+    );
     assert!(dir.path().join("o/plan-1.json").exists());
 }
 

@@ -63,6 +63,7 @@ pub fn plan(inputs: &Inputs<'_>, predictor: &dyn Predictor) -> Result<Planned, I
     let forecast = predictor.predict(inputs.history);
     let global = GlobalDemand::new(&forecast);
     let intended = intended(inputs.previous, &bundles);
+    let sizes = sizes(inputs);
     let mut regions = BTreeMap::new();
     for site in &fleet.sites {
         regions
@@ -73,7 +74,7 @@ pub fn plan(inputs: &Inputs<'_>, predictor: &dyn Predictor) -> Result<Planned, I
     let mut placements = Vec::with_capacity(fleet.sites.len());
     for site in &fleet.sites {
         let worth = Worth::at(site, &regions[&site.region], &bundles, &inputs.rules);
-        let present = present(site, &bundles, &intended);
+        let present = present(site, &bundles, &intended, &sizes);
         placements.push(place::place(
             site,
             &bundles,
@@ -85,7 +86,6 @@ pub fn plan(inputs: &Inputs<'_>, predictor: &dyn Predictor) -> Result<Planned, I
         presents.push(present);
     }
     let sources = Sources::new(&fleet, &bundles, &placements, inputs.seed);
-    let sizes = sizes(inputs.previous);
     let mut parts = Vec::new();
     let mut site_reports = Vec::new();
     for (s, site) in fleet.sites.iter().enumerate() {
@@ -140,15 +140,24 @@ fn intended<'a>(previous: Option<&'a Plan>, bundles: &Bundles<'_>) -> BTreeMap<&
         .collect()
 }
 
-/// Sizes of objects as the previous plan knew them, for those that have left the catalogue.
-fn sizes(previous: Option<&Plan>) -> BTreeMap<ObjectDigest, Bytes> {
-    let parts = previous.map(|p| p.appliances.as_slice()).unwrap_or_default();
-    let items = parts.iter().flat_map(|p| &p.items);
-    items.map(|i| (i.digest, i.size)).collect()
+/// Sizes of objects, of those that have left the catalogue as the previous plan knew them.
+fn sizes(inputs: &Inputs<'_>) -> BTreeMap<ObjectDigest, Bytes> {
+    let parts = inputs
+        .previous
+        .map(|p| p.appliances.as_slice())
+        .unwrap_or_default();
+    let gone = parts.iter().flat_map(|p| &p.items).map(|i| (i.digest, i.size));
+    let known = inputs.catalogue.objects.iter().map(|o| (o.digest, o.size));
+    gone.chain(known).collect()
 }
 
 /// What a site's appliances hold, by bundle.
-fn present(site: &SiteFleet, bundles: &Bundles<'_>, intended: &BTreeMap<&str, BTreeSet<usize>>) -> Present {
+fn present(
+    site: &SiteFleet,
+    bundles: &Bundles<'_>,
+    intended: &BTreeMap<&str, BTreeSet<usize>>,
+    sizes: &BTreeMap<ObjectDigest, Bytes>,
+) -> Present {
     let held = |a: &Appliance| {
         let mut held = BTreeMap::new();
         for object in &a.holds {
@@ -159,9 +168,14 @@ fn present(site: &SiteFleet, bundles: &Bundles<'_>, intended: &BTreeMap<&str, BT
         }
         held
     };
+    let stored = |a: &Appliance| {
+        let sizes = a.holds.iter().filter_map(|o| sizes.get(o));
+        sizes.fold(0u64, |sum, s| sum.saturating_add(s.0))
+    };
     let intended = |a: &Appliance| intended.get(a.id.as_str()).cloned().unwrap_or_default();
     Present {
         held: site.appliances.iter().map(held).collect(),
+        stored: site.appliances.iter().map(stored).collect(),
         intended: site.appliances.iter().map(intended).collect(),
     }
 }
@@ -357,12 +371,7 @@ impl Scribe<'_> {
             .difference(&listed)
             .map(|digest| {
                 let bundle = self.bundles.with(digest).first().copied();
-                let known = bundle.and_then(|b| {
-                    let mut objects = self.bundles.list[b].objects.iter();
-                    objects.find(|o| o.digest == *digest).map(|o| o.size)
-                });
-                let size = known.or_else(|| self.sizes.get(digest).copied());
-                let size = size.unwrap_or_default();
+                let size = self.sizes.get(digest).copied().unwrap_or_default();
                 (
                     bundle,
                     PlanDrop {
@@ -398,7 +407,7 @@ impl Scribe<'_> {
             appliance: appliance.id.clone(),
             storage: Bytes(appliance.storage),
             fill_cap: Bytes(appliance.fill_cap),
-            kept: Bytes(assignment.used.saturating_sub(assignment.filled)),
+            kept: Bytes(part.items.iter().filter(|i| i.kept).map(|i| i.size.0).sum()),
             added: Bytes(assignment.filled),
             dropped: Bytes(dropped.values().sum()),
             expected: bytes(expected),

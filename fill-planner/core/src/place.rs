@@ -10,6 +10,9 @@
 //! Density greedy is within a few percent of the optimum for such knapsacks (facts: 1-3 %), runs in n log n and has a
 //! reason for every decision.
 //!
+//! What goes is dropped only when all that comes is held, so both must fit side by side while the fill runs. A copy
+//! for which that room is lacking has its room made tonight (what it displaces goes) and is filled the next night.
+//!
 //! An appliance that is new or was emptied takes over what it wins by hashing, also from holders: else the old ones
 //! would keep all hot titles and it would idle. That moves its share of the site's bytes once, and no more.
 
@@ -22,7 +25,7 @@ use crate::{
 };
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
 };
 
 /// An appliance filled to less than this part of its site's mean is taken for new.
@@ -57,6 +60,8 @@ pub enum Refusal {
     LargerThanFill,
     /// The room went to what is worth more per byte.
     NoRoom,
+    /// Room is made for it tonight; it is filled the next night.
+    RoomTomorrow,
     /// There is room, but the night's fill went to what is worth more.
     NoFillLeft,
 }
@@ -66,7 +71,9 @@ pub enum Refusal {
 pub struct Assignment {
     /// By bundle.
     pub chosen: BTreeMap<usize, Choice>,
-    /// Bytes of all chosen bundles.
+    /// Bundles for which room is made tonight.
+    pub reserved: BTreeSet<usize>,
+    /// Bytes of all chosen bundles, and of the room made.
     pub used: u64,
     /// Bytes to be filled.
     pub filled: u64,
@@ -86,8 +93,10 @@ pub struct Placement {
 pub struct Present {
     /// By appliance: bytes held of each bundle of which anything is held.
     pub held: Vec<BTreeMap<usize, u64>>,
+    /// By appliance: bytes of everything that it holds, as far as sizes are known.
+    pub stored: Vec<u64>,
     /// By appliance: bundles that the previous plan gave it.
-    pub intended: Vec<std::collections::BTreeSet<usize>>,
+    pub intended: Vec<BTreeSet<usize>>,
 }
 
 /// Places bundles at a site. `seed` decides ties and the hashing.
@@ -116,6 +125,14 @@ struct Placer<'a> {
     is_new: Vec<bool>,
     out: Vec<Assignment>,
     refused: BTreeMap<usize, Refusal>,
+}
+
+/// When an appliance can take a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Tonight,
+    /// Tonight there would be room only once others have gone.
+    Tomorrow,
 }
 
 /// One copy that looks for its place. The heap gives the densest; ties go by the title's hash, then its index.
@@ -184,7 +201,7 @@ impl<'a> Placer<'a> {
             self.offer(&mut heap, bundle, 1);
         }
         while let Some(candidate) = heap.pop() {
-            let Some(appliance) = self.first_with_room(candidate.bundle) else {
+            let Some((appliance, fit)) = self.first_with_room(candidate.bundle) else {
                 if candidate.copy == 1 {
                     let reason = self.refusal(candidate.bundle);
                     self.refused.insert(candidate.bundle, reason);
@@ -197,7 +214,10 @@ impl<'a> Placer<'a> {
                 heap.push(Candidate { density, ..candidate });
                 continue;
             }
-            self.assign(candidate.bundle, candidate.copy, appliance);
+            match fit {
+                Fit::Tonight => self.assign(candidate.bundle, candidate.copy, appliance),
+                Fit::Tomorrow => self.reserve(candidate.bundle, candidate.copy, appliance),
+            }
             if candidate.copy < self.worth.copies[candidate.bundle].len() {
                 self.offer(&mut heap, candidate.bundle, candidate.copy + 1);
             }
@@ -236,7 +256,7 @@ impl<'a> Placer<'a> {
 
     fn offer(&self, heap: &mut BinaryHeap<Candidate>, bundle: usize, copy: usize) {
         let density = match self.first_with_room(bundle) {
-            Some(appliance) => self.density(bundle, copy, appliance),
+            Some((appliance, _)) => self.density(bundle, copy, appliance),
             None => 0.0,
         };
         heap.push(Candidate {
@@ -265,6 +285,15 @@ impl<'a> Placer<'a> {
         out.chosen.insert(bundle, choice);
     }
 
+    fn reserve(&mut self, bundle: usize, copy: usize, appliance: usize) {
+        let out = &mut self.out[appliance];
+        out.used += self.bundles.list[bundle].size;
+        out.reserved.insert(bundle);
+        if copy == 1 {
+            self.refused.insert(bundle, Refusal::RoomTomorrow);
+        }
+    }
+
     /// Bytes of a bundle that an appliance lacks.
     fn missing(&self, bundle: usize, appliance: usize) -> u64 {
         let held = self.present.held[appliance].get(&bundle).copied().unwrap_or(0);
@@ -285,18 +314,32 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// The first appliance, in this bundle's order, that can take a further copy.
-    fn first_with_room(&self, bundle: usize) -> Option<usize> {
-        self.order(bundle)
-            .into_iter()
-            .find(|a| !self.out[*a].chosen.contains_key(&bundle) && self.fits(bundle, *a))
+    /// The first appliance, in this bundle's order, that can take a further copy tonight, or else tomorrow.
+    fn first_with_room(&self, bundle: usize) -> Option<(usize, Fit)> {
+        let order = self.order(bundle);
+        let find = |wanted| {
+            let mut order = order.iter().copied();
+            order
+                .find(|a| self.fit(bundle, *a) == Some(wanted))
+                .map(|a| (a, wanted))
+        };
+        find(Fit::Tonight).or_else(|| find(Fit::Tomorrow))
     }
 
-    fn fits(&self, bundle: usize, appliance: usize) -> bool {
+    fn fit(&self, bundle: usize, appliance: usize) -> Option<Fit> {
         let (a, out) = (&self.site.appliances[appliance], &self.out[appliance]);
-        let size = self.bundles.list[bundle].size;
-        out.used.saturating_add(size) <= a.storage
-            && out.filled.saturating_add(self.missing(bundle, appliance)) <= a.fill_cap
+        let (size, missing) = (self.bundles.list[bundle].size, self.missing(bundle, appliance));
+        let has = out.chosen.contains_key(&bundle) || out.reserved.contains(&bundle);
+        let filled = out.filled.saturating_add(missing);
+        if has || out.used.saturating_add(size) > a.storage || filled > a.fill_cap {
+            return None;
+        }
+        let side_by_side = self.present.stored[appliance].saturating_add(filled);
+        Some(if missing == 0 || side_by_side <= a.storage {
+            Fit::Tonight
+        } else {
+            Fit::Tomorrow
+        })
     }
 
     /// Appliances in the order in which a bundle asks them: a new one that wins it by hashing, those that hold most

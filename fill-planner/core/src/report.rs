@@ -152,6 +152,7 @@ impl Refusal {
             Self::LargerThanStorage => "larger than any appliance's storage",
             Self::LargerThanFill => "larger than one night's fill of any appliance",
             Self::NoRoom => "no room: what is stored is worth more per byte",
+            Self::RoomTomorrow => "room is made for it tonight; it is filled the next night",
             Self::NoFillLeft => "no fill left tonight: what is filled is worth more per byte",
         }
     }

@@ -9,6 +9,7 @@ use cdn_types::{
     api::v1::{ApplianceState, DemandRow},
     plan::{Plan, SourceKind},
 };
+use fill_core::place::Refusal;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use world::{Dice, Shape, World, appliance};
@@ -71,6 +72,15 @@ fn added(plan: &Plan) -> BTreeMap<OcaId, u64> {
         .collect()
 }
 
+/// Bytes filled in the two nights after `first`: the first makes room for the second.
+fn two_nights(world: &World, first: &Plan) -> u64 {
+    let mut world = world.clone();
+    let second = world.plan_after(Some(first)).plan;
+    world.execute(&second);
+    let third = world.plan_after(Some(&second)).plan;
+    added(&second).values().chain(added(&third).values()).sum()
+}
+
 fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     prop_assert_eq!(plan.check(), Ok(()));
     let added = added(plan);
@@ -86,6 +96,17 @@ fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
             stored <= view.capacity.storage.0,
             "{} over storage",
             part.appliance
+        );
+        // Until all that comes is held, nothing goes.
+        let held: u64 = view
+            .holds
+            .iter()
+            .map(|h| world.catalogue.objects[*h as usize].size.0)
+            .sum();
+        let beside = held + added[&part.appliance];
+        prop_assert!(
+            beside <= view.capacity.storage.0 || added[&part.appliance] == 0,
+            "no room beside"
         );
         let cap = part.fill_rate.bytes_in(part.window.seconds());
         prop_assert!(added[&part.appliance] <= cap.0, "{} over fill", part.appliance);
@@ -217,14 +238,14 @@ proptest! {
         for row in &mut world.demand {
             row.bytes.0 = row.bytes.0 * (95 + dice.roll(11)) / 100;
         }
-        let trembling: u64 = added(&world.plan_after(Some(&first)).plan).values().sum();
+        let trembling = two_nights(&world, &first);
         // Reversed: the least drawn becomes the most drawn.
         let most = steady.iter().map(|r| r.bytes.0).max().unwrap();
         world.demand = steady;
         for row in &mut world.demand {
             row.bytes.0 = most - row.bytes.0 + 1;
         }
-        let changed: u64 = added(&world.plan_after(Some(&first)).plan).values().sum();
+        let changed = two_nights(&world, &first);
         prop_assert!(changed > 0);
         prop_assert!(trembling * 4 <= changed, "{trembling} of {changed}");
     }
@@ -303,6 +324,67 @@ fn a_title_that_outgrows_one_appliance_gets_as_many_as_its_peak_needs() {
         .iter()
         .filter(|p| p.items.iter().any(|i| i.digest == hot));
     assert_eq!(holders.count(), 4);
+}
+
+#[test]
+fn a_full_appliance_swaps_in_two_nights() {
+    // One appliance, three titles of one size, room for two, and the third becomes the most drawn.
+    let mut world = World::new(Shape {
+        titles: 3,
+        per_site: 1,
+        ..AMPLE
+    });
+    world.catalogue.objects.sort_by(|a, b| a.path.cmp(&b.path));
+    world.catalogue.objects.dedup_by(|a, b| a.title == b.title);
+    let objects = world.catalogue.objects.clone();
+    world
+        .catalogue
+        .objects
+        .iter_mut()
+        .for_each(|o| o.size = Bytes(1_000));
+    world.fleet.appliances[0].capacity.storage = Bytes(2_000);
+    let drawn = |bytes: [u64; 3]| -> Vec<DemandRow> {
+        let row = |(o, b): (&cdn_types::api::v1::CatalogueObject, u64)| DemandRow {
+            hour: Hour(Hour::start_of("2026-11-23".parse().unwrap()).0 - 4),
+            region: "r0".parse().unwrap(),
+            object: o.digest,
+            requests: 1,
+            bytes: Bytes(b),
+        };
+        objects.iter().zip(bytes).map(row).collect()
+    };
+    let titles = |plan: &Plan| -> BTreeSet<String> {
+        plan.appliances[0]
+            .items
+            .iter()
+            .map(|i| i.title.to_string())
+            .collect()
+    };
+    let names = |indices: &[usize]| -> BTreeSet<String> {
+        indices.iter().map(|i| objects[*i].title.to_string()).collect()
+    };
+    world.demand = drawn([3_000, 2_000, 1]);
+    let first = world.plan().plan;
+    assert_eq!(titles(&first), names(&[0, 1]));
+    world.execute(&first);
+    world.demand = drawn([3_000, 2_000, 9_000]);
+    let second = world.plan_after(Some(&first));
+    assert_eq!(titles(&second.plan), names(&[0]), "room is made");
+    assert!(
+        second.report.sites[0]
+            .left_out
+            .iter()
+            .any(|l| l.reason == Refusal::RoomTomorrow)
+    );
+    world.execute(&second.plan);
+    let third = world.plan_after(Some(&second.plan)).plan;
+    assert_eq!(titles(&third), names(&[0, 2]));
+    world.execute(&third);
+    assert_eq!(
+        titles(&world.plan_after(Some(&third)).plan),
+        names(&[0, 2]),
+        "and that stays"
+    );
 }
 
 #[test]

@@ -1,1 +1,17 @@
-//! The fleet in virtual time, and seeded demand history.
+//! The fleet in virtual time, and seeded demand history. Everything that comes out of here is SIMULATED, and says so.
+//!
+//! [`history`] makes hourly demand for the objects of a real catalogue, so that a demonstration has two weeks of
+//! past to plan from. [`nights`] runs a synthetic fleet night after night: plan with fill-core on the past alone, fill,
+//! replay the next day through steering-core's ranking, count the bytes served by the viewer's own site. The same seed
+//! gives the same figures.
+//!
+//! Viewers follow [`taste`] (what) and [`day_curve`] (when). Only the day curve is fitted to measurements; the shapes of
+//! taste are plausible, so results tell methods apart and say nothing of any real catalogue.
+
+pub mod cli;
+pub mod day_curve;
+pub mod dice;
+pub mod history;
+pub mod nights;
+pub mod output;
+pub mod taste;

@@ -1,3 +1,39 @@
 //! The fleet in virtual time, and seeded demand history.
 
-fn main() {}
+use clap::Parser;
+use fleet_sim::{
+    cli::{Cli, Command},
+    history, nights, output,
+};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::History(args) => {
+            let catalogue = output::read_catalogue(&args.catalog)?;
+            let rows = history::rows(&catalogue, &args.viewers())?;
+            output::write_history(&args.out, &rows, args.seed)?;
+            eprintln!("SIMULATED: {} rows written to {}", rows.len(), args.out.display());
+            Ok(())
+        }
+        Command::Nights(args) => {
+            let outcome = nights::simulate(&args.setup()?)?;
+            if args.json {
+                println!("{}", output::nights_json(&outcome)?);
+            } else {
+                print!("{}", output::nights_table(&outcome));
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! The baseline: a mean in which each day counts less than the one after it, corrected for the weekday.
 //!
 //! A region's weekdays differ together (everybody watches more on Saturday), so their factors are learnt from the
-//! region's totals. An object may also have a week of its own (children's films on Sunday): its days of the planned
-//! weekday pull the estimate from the plain mean in proportion to how many of them there are.
+//! region's totals. An object may also have a habit of its own (children's films on Sunday): what it drew on past days
+//! of the planned weekday over the week around each. That is a ratio, so that an object that fades is not expected
+//! at last week's height, and few observations pull it towards 1.
 
 use super::{Forecast, Predictor};
 use crate::history::History;
@@ -11,16 +12,17 @@ use cdn_types::{RegionId, time::Date};
 /// Weekday-aware decayed mean.
 #[derive(Debug, Clone, Copy)]
 pub struct DecayedMean {
-    /// Days after which a day counts half. 3: title lists change by 40 % a week, and a single day is noisy.
+    /// Days after which a day counts half. 2: title lists change by 40 % a week, and a single day is noisy; in the
+    /// simulator 2 serves more than 3 or 5.
     pub half_life_days: f64,
-    /// Observations that a weekday's own figure is weighed against: with this many it counts half.
+    /// Observations that a weekday's own figures are weighed against: with this many they count half.
     pub weekday_prior: f64,
 }
 
 impl Default for DecayedMean {
     fn default() -> Self {
         Self {
-            half_life_days: 3.0,
+            half_life_days: 2.0,
             weekday_prior: 3.0,
         }
     }
@@ -51,31 +53,32 @@ impl DecayedMean {
     /// One object's expectation in the planned day's bytes.
     fn expect(&self, history: &History, week: &Week, weights: &[f64], series: &[u64]) -> f64 {
         let planned = weekday(history.planned());
-        let (mut sum, mut weight) = (0.0, 0.0);
-        let (mut own_sum, mut own_weight, mut own_days) = (0.0, 0.0, 0.0);
-        for (day, bytes) in series.iter().enumerate() {
-            let of_week = weekday(history.days()[day]);
-            let plain = *bytes as f64 / week.factor(of_week);
-            sum += weights[day] * plain;
-            weight += weights[day];
-            if of_week == planned {
-                own_sum += weights[day] * plain;
-                own_weight += weights[day];
-                own_days += 1.0;
-            }
-        }
+        let plain: Vec<f64> = series
+            .iter()
+            .zip(history.days())
+            .map(|(bytes, day)| *bytes as f64 / week.factor(weekday(*day)))
+            .collect();
+        let weight: f64 = weights[..plain.len()].iter().sum();
         if weight <= 0.0 {
             return 0.0;
         }
-        let level = sum / weight;
-        let own = if own_weight > 0.0 {
-            own_sum / own_weight
-        } else {
-            level
-        };
-        let blended = (own_days * own + self.weekday_prior * level) / (own_days + self.weekday_prior);
-        blended * week.factor(planned)
+        let level = plain.iter().zip(weights).map(|(p, w)| p * w).sum::<f64>() / weight;
+        // Its own days of the planned weekday against the week around each.
+        let prior = self.weekday_prior * level;
+        let (mut own, mut around) = (prior, prior);
+        for day in (0..plain.len()).filter(|d| weekday(history.days()[*d]) == planned) {
+            own += plain[day];
+            around += week_around(&plain, day);
+        }
+        let habit = if around > 0.0 { own / around } else { 1.0 };
+        level * habit * week.factor(planned)
     }
+}
+
+/// Mean of the seven days around a day, as far as they are known.
+fn week_around(series: &[f64], day: usize) -> f64 {
+    let days = &series[day.saturating_sub(3)..(day + 4).min(series.len())];
+    days.iter().sum::<f64>() / days.len() as f64
 }
 
 /// How much each weekday draws over the mean day, per region.

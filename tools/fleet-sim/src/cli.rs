@@ -1,0 +1,134 @@
+//! Arguments.
+
+use crate::{history::Viewers, nights::Setup};
+use anyhow::{Context, ensure};
+use cdn_types::{RegionId, time::Date};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The fleet in virtual time, and seeded demand history. All its output is SIMULATED.
+#[derive(Debug, Parser)]
+#[command(name = "fleet-sim", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What it can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Writes SIMULATED hourly demand for the objects of a catalogue.
+    History(HistoryArgs),
+    /// Runs a synthetic fleet for some nights and prints SIMULATED hit shares.
+    Nights(NightsArgs),
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The catalogue, JSON as GET /v1/catalogue gives it.
+    #[arg(long)]
+    pub catalog: PathBuf,
+    /// Regions, by comma.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub regions: Vec<RegionId>,
+    /// Days of history.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..=730))]
+    pub days: u16,
+    /// The first day that is not in it, e.g. today; universal time.
+    #[arg(long)]
+    pub until: Date,
+    /// Sessions a day in a region of middle size.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sessions: u32,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// File to write: .csv for `fill-planner plan --demand`, .json for POST /v1/demand.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+impl HistoryArgs {
+    /// Who watches.
+    pub fn viewers(&self) -> Viewers {
+        Viewers {
+            regions: self.regions.clone(),
+            days: i64::from(self.days),
+            until: self.until,
+            sessions: f64::from(self.sessions),
+            seed: self.seed,
+        }
+    }
+}
+
+/// Arguments of `nights`.
+#[derive(Debug, Args)]
+pub struct NightsArgs {
+    /// Titles in the catalogue.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub titles: u32,
+    /// Appliances, two a site.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub appliances: u32,
+    /// Nights to plan.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..=365))]
+    pub nights: u16,
+    /// Regions.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub regions: u16,
+    /// Storage of a site, in percent of the catalogue.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=400))]
+    pub storage: u16,
+    /// What an appliance can fill in a night, in percent of its storage. 5.4: 6.5 TB for 120 TB.
+    #[arg(long, default_value_t = 5.4)]
+    pub fill: f64,
+    /// Sessions a day in a region.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub sessions: u32,
+    /// How much taste changes in a week, 0 (nothing) to 1 (all).
+    #[arg(long, default_value_t = 0.25)]
+    pub churn: f64,
+    /// Share of titles, in percent, that appear for the first time during the simulated time.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub launches: u16,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl NightsArgs {
+    /// The checked set-up.
+    pub fn setup(&self) -> anyhow::Result<Setup> {
+        ensure!(
+            (0.0..=1.0).contains(&self.churn),
+            "--churn {} must be 0 to 1",
+            self.churn
+        );
+        ensure!(
+            self.fill > 0.0 && self.fill <= 100.0,
+            "--fill {} must be above 0 and at most 100 percent",
+            self.fill
+        );
+        Ok(Setup {
+            titles: self.titles as usize,
+            appliances: self.appliances as usize,
+            nights: i64::from(self.nights),
+            regions: usize::from(self.regions),
+            storage: f64::from(self.storage) / 100.0,
+            fill: self.fill / 100.0,
+            sessions: f64::from(self.sessions),
+            churn: self.churn,
+            launches: f64::from(self.launches) / 100.0,
+            seed: self.seed,
+            first: FIRST_NIGHT.parse().context("the first night is a date")?,
+        })
+    }
+}
+
+/// Day that the first planned night serves: virtual time, so that a run needs no clock. A Monday.
+const FIRST_NIGHT: &str = "2026-11-23";
