@@ -208,10 +208,10 @@ impl Shared {
         match request.method.as_str() {
             "POST" if path == "/v1/join" => self.join(stream, &request.body),
             "POST" if path == "/v1/appliances/oca-1/report" && authorized => {
-                self.report(stream, &request.body)
+                self.report(stream, &request.body);
             }
             "GET" if path.starts_with("/v1/appliances/oca-1/plan?wait=") => {
-                self.plan(stream, request.tag.as_deref())
+                self.plan(stream, request.tag.as_deref());
             }
             "GET" if path.starts_with("/v1/objects/") => {
                 let info = self

@@ -2,7 +2,10 @@
 //! report, and are killed, starved and lied to. The control plane is a small one inside the test, so that each test
 //! decides what it says; the real one is met in tools/testbed.
 
-#![allow(clippy::unwrap_used, reason = "a failed step of a test's own set-up is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed step of a test's own set-up is a failed test"
+)]
 
 mod control;
 mod world;

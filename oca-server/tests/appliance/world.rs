@@ -52,7 +52,7 @@ impl Media {
     pub fn new(files: &[(&str, u64)]) -> Self {
         let file = |(name, size): &(&str, u64)| {
             let mut state = size.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                ^ ObjectDigest::of(name.as_bytes()).as_bytes()[0] as u64;
+                ^ u64::from(ObjectDigest::of(name.as_bytes()).as_bytes()[0]);
             let byte = |_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 (state >> 56) as u8
