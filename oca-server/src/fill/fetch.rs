@@ -28,6 +28,9 @@ const LEAST_BYTES_PER_SECOND: u64 = 16 << 10;
 /// Redirects that are followed: origins answer with one to the object store.
 const REDIRECTS: usize = 5;
 
+/// How fetches name themselves. An appliance does not count what it sends to them as viewers' demand.
+pub const AGENT: &str = "oca-fill/";
+
 /// A client for fill sources. It goes to them directly, whatever proxy the environment names.
 pub fn client(parallel: usize) -> Result<Client, reqwest::Error> {
     Client::builder()
@@ -36,7 +39,7 @@ pub fn client(parallel: usize) -> Result<Client, reqwest::Error> {
         .read_timeout(READ_TIME)
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
         .pool_max_idle_per_host(parallel)
-        .user_agent(concat!("oca-server/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!("{AGENT}{}", env!("CARGO_PKG_VERSION")))
         .build()
 }
 

@@ -1,3 +1,5 @@
+//! The store against a naive model, through plans, fills, rot and crashes; and the order in which room is made.
+
 use super::*;
 use cdn_types::{BLOCK_SIZE, Digester, TitleId};
 use oca_core::fill::byte_range;

@@ -389,12 +389,19 @@ impl Answer {
 
 /// GET, perhaps of a range, over a connection of its own.
 pub fn get(url: &str, range: Option<&str>) -> Answer {
+    get_with(
+        url,
+        &range.map_or_else(String::new, |r| format!("range: {r}\r\n")),
+    )
+}
+
+/// GET with these header lines more.
+pub fn get_with(url: &str, more: &str) -> Answer {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    let range = range.map_or_else(String::new, |r| format!("range: {r}\r\n"));
     write!(
         stream,
-        "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{range}\r\n"
+        "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n"
     )
     .unwrap();
     let mut text = Vec::new();

@@ -1,3 +1,5 @@
+//! Tables of failures and pauses, a night at the rate cap in virtual time, and a property over sources of every habit.
+
 use super::*;
 use crate::fill_rate::FillRate;
 use cdn_types::BitsPerSecond;
