@@ -189,6 +189,12 @@ fn wrong_inputs_are_one_line_with_their_place() {
         3,
         "catalogue.json: line 1, column 2: missing field `objects`",
     );
+    expect(
+        "catalogue.json",
+        "{\"objects\": []}",
+        3,
+        "catalogue: no object; publish a title first",
+    );
     let catalogue = read(&files.path("catalogue.json"));
     let negative = catalogue.replacen("\"size\":", "\"size\":-", 1);
     expect("catalogue.json", &negative, 3, "is negative");

@@ -50,12 +50,26 @@ pub fn tune(stream: &impl std::os::fd::AsFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
 
     #[test]
     fn all_workers_share_the_port_that_the_kernel_picked() {
         let all = listeners("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let ports: Vec<u16> = all.iter().map(|l| l.local_addr().unwrap().port()).collect();
         assert!(ports[0] != 0 && ports.iter().all(|p| *p == ports[0]), "{ports:?}");
+    }
+
+    #[test]
+    fn the_kernel_spreads_connections_over_all_listeners() {
+        let all = listeners("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let addr = all[0].local_addr().unwrap();
+        let _clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        let accepted: Vec<usize> = all
+            .iter()
+            .map(|l| std::iter::from_fn(|| l.accept().ok()).count())
+            .collect();
+        assert_eq!(accepted.iter().sum::<usize>(), 200);
+        assert!(accepted.iter().all(|n| *n > 20), "{accepted:?}");
     }
 
     #[test]

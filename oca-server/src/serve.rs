@@ -15,6 +15,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use clap::Args;
+use serde::Serialize;
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Arguments of `serve`.
@@ -155,15 +156,28 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
     Ok(())
 }
 
-/// The ready line: first on standard output, before any access-log line can follow.
+/// The ready line.
+#[derive(Serialize)]
+struct Ready {
+    ready: &'static str,
+    listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<SocketAddr>,
+}
+
+/// Says where the server can be reached: the first line on standard output, before any access-log line can follow.
 pub(crate) fn announce(server: &Server, admin: Option<SocketAddr>) {
-    let mut line = serde_json::json!({"ready": "oca-server", "listen": server.listen_addr()});
-    if let Some(tls) = server.tls_addr() {
-        line["tls"] = serde_json::json!(tls);
-    }
-    if let Some(admin) = admin {
-        line["admin"] = serde_json::json!(admin);
-    }
+    let ready = Ready {
+        ready: "oca-server",
+        listen: server.listen_addr(),
+        tls: server.tls_addr(),
+        admin,
+    };
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush()); // nobody reads it: serve all the same
+    let line = serde_json::to_string(&ready).map_err(std::io::Error::from);
+    let _ = line
+        .and_then(|line| writeln!(out, "{line}"))
+        .and_then(|()| out.flush()); // nobody reads it: serve all the same
 }

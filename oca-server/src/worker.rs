@@ -188,6 +188,25 @@ impl Drop for Open {
     }
 }
 
+/// A connection over the limit that is answered 429.
+struct ShedSlot(Rc<Worker>);
+
+impl ShedSlot {
+    fn take(worker: &Rc<Worker>) -> Option<Self> {
+        let taken = worker.shedding.get();
+        (taken < SHED_SLOTS).then(|| {
+            worker.shedding.set(taken + 1);
+            Self(Rc::clone(worker))
+        })
+    }
+}
+
+impl Drop for ShedSlot {
+    fn drop(&mut self) {
+        self.0.shedding.set(self.0.shedding.get() - 1);
+    }
+}
+
 /// One core for each worker, from those that this process may use; empty if there are fewer cores than workers.
 pub fn cores(workers: usize) -> Vec<usize> {
     let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else {
@@ -324,14 +343,13 @@ fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&A
         .counters
         .borrow_mut()
         .add("oca_connections_shed_total", "", 1);
-    if worker.shedding.get() >= SHED_SLOTS {
+    let Some(slot) = ShedSlot::take(worker) else {
         return;
-    }
-    worker.shedding.set(worker.shedding.get() + 1);
+    };
     let acceptor = tls.map(|t| t.shed.clone());
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::shed(&worker, stream, peer, acceptor).await;
-        worker.shedding.set(worker.shedding.get() - 1);
+        drop(slot);
     });
 }

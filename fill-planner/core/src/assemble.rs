@@ -244,6 +244,9 @@ fn warnings(history: &History, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<Stri
             "{share:.1} % of the known demand is for objects that the catalogue does not have"
         ));
     }
+    if fleet.sites.is_empty() {
+        out.push("no site has an appliance: the plan has no part".into());
+    }
     for (appliance, reason) in &fleet.left_out {
         out.push(format!("appliance {appliance} gets no part: {reason}"));
     }

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// Why a catalogue is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
+    /// There is nothing to place, and a plan of nothing would have appliances drop what they hold.
+    #[error("no object; publish a title first")]
+    Empty,
     /// One path names two objects.
     #[error("path `{0}` stands twice; each public path names one object")]
     DuplicatePath(String),
@@ -49,6 +52,9 @@ pub struct Bundles<'a> {
 impl<'a> Bundles<'a> {
     /// Groups and checks a catalogue, in whatever order its objects come.
     pub fn new(catalogue: &'a Catalogue) -> Result<Self, CatalogueError> {
+        if catalogue.objects.is_empty() {
+            return Err(CatalogueError::Empty);
+        }
         let mut by_title: BTreeMap<&TitleId, BTreeMap<&str, &CatalogueObject>> = BTreeMap::new();
         let mut sizes = BTreeMap::new();
         let mut paths = std::collections::BTreeSet::new();
@@ -137,6 +143,7 @@ pub(crate) mod tests {
                 .unwrap_err()
                 .to_string()
         };
+        assert!(refuse(vec![]).contains("publish a title first"));
         let mut other = object("a", "x", 1);
         other.digest = ObjectDigest::of(b"other");
         assert!(refuse(vec![object("a", "x", 1), other]).contains("/t/a/v1/x` stands twice"));

@@ -11,7 +11,7 @@
 //! believe healthy is not sent back to it.
 
 use crate::{
-    index::{ApplianceIx, FALLBACK_ID, Index, SiteIx, TitleIx},
+    index::{ApplianceIx, Index, SiteIx, TitleIx},
     rendezvous,
 };
 use cdn_types::{
@@ -362,9 +362,4 @@ fn keep(entries: &mut [Ranked], current: ApplianceIx) {
         entries[..=at].rotate_right(1);
         entries[0].kept = true;
     }
-}
-
-/// The id of an entry as a pathway: an appliance's own, or [`FALLBACK_ID`].
-pub fn pathway_id(index: &Index, appliance: Option<ApplianceIx>) -> &str {
-    appliance.map_or(FALLBACK_ID, |ix| index.appliance(ix).id.as_str())
 }

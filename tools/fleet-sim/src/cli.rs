@@ -4,7 +4,7 @@ use crate::{history::Viewers, nights::Setup};
 use anyhow::{Context, ensure};
 use cdn_types::{RegionId, time::Date};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// The fleet in virtual time, and seeded demand history. All its output is SIMULATED.
 #[derive(Debug, Parser)]
@@ -53,8 +53,10 @@ pub struct HistoryArgs {
 impl HistoryArgs {
     /// Who watches.
     pub fn viewers(&self) -> Viewers {
+        // A region named twice (two sites of one region) is one region.
+        let regions: BTreeSet<_> = self.regions.iter().cloned().collect();
         Viewers {
-            regions: self.regions.clone(),
+            regions: regions.into_iter().collect(),
             days: i64::from(self.days),
             until: self.until,
             sessions: f64::from(self.sessions),

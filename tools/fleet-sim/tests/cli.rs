@@ -47,7 +47,7 @@ fn history(dir: &Path, out: &str, more: &[&str]) -> Output {
             "--catalog",
             "catalogue.json",
             "--regions",
-            "north,south",
+            "south,north,south",
             "--until",
             "2026-11-23",
         ])

@@ -251,6 +251,9 @@ pub struct PackArgs {
     /// libx264 preset: slower ones make smaller files of the same quality.
     #[arg(long, default_value = "veryfast", value_parser = PRESETS)]
     pub preset: String,
+    /// Encoder threads a rendition; with more than one, packing a film again gives other bytes.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=64))]
+    pub threads: u32,
 }
 
 const PRESETS: [&str; 9] = [
@@ -283,7 +286,7 @@ fn segment_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs the command to its end or to Ctrl-C; prints its error.
+/// Runs the command to its end; prints its error.
 pub fn start(cli: Cli) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -296,13 +299,7 @@ pub fn start(cli: Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let stops_by_itself = matches!(cli.command, Command::Demo(_)); // it ends its programs first
-    let result = runtime.block_on(async {
-        tokio::select! {
-            result = run(cli.command) => result,
-            _ = tokio::signal::ctrl_c(), if !stops_by_itself => Err(anyhow::anyhow!("interrupted")),
-        }
-    });
+    let result = runtime.block_on(run(cli.command));
     match result {
         Ok(code) => code,
         Err(e) => {
@@ -312,11 +309,23 @@ pub fn start(cli: Cli) -> ExitCode {
     }
 }
 
+/// Ends `work` at Ctrl-C or SIGTERM: it is dropped then, and with it the files and programs that it had begun.
+async fn until_interrupt(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        result = work => result,
+        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted")),
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+    }
+}
+
 /// Runs one command.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Pack(args) => commands::pack(args).await?,
-        Command::Publish(args) => commands::publish(args).await?,
+        Command::Pack(args) => until_interrupt(commands::pack(args)).await?,
+        Command::Publish(args) => until_interrupt(commands::publish(args)).await?,
         Command::Demo(args) => demo::run(&args).await?,
         Command::Status(control) => commands::status(&control).await?,
         Command::Site(SiteCommand::Put(args)) => commands::put_site(args).await?,

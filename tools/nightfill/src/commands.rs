@@ -62,6 +62,7 @@ fn pack_request(args: &PackArgs, text: &str) -> anyhow::Result<PackRequest> {
         burn: args.burn.clone(),
         silent_audio: args.silent_audio,
         preset: args.preset.clone(),
+        threads: args.threads,
     })
 }
 

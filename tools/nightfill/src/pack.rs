@@ -79,6 +79,8 @@ pub struct PackRequest {
     pub silent_audio: bool,
     /// libx264 preset.
     pub preset: String,
+    /// Encoder threads a rendition; with one, the same film gives the same bytes.
+    pub threads: u32,
 }
 
 /// A title on disk.
@@ -121,6 +123,7 @@ pub async fn pack(request: &PackRequest, progress: &Progress) -> Result<PackedTi
         segment_seconds: request.segment_seconds,
         burn: request.burn.as_deref(),
         preset: &request.preset,
+        threads: request.threads,
     };
     encode::encode(&job, work.path(), progress).await?;
     let title_dir = work.path().join("title");

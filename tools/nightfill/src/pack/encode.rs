@@ -4,7 +4,9 @@
 //! segment, counted in time and not in frames, so that the renditions can be switched between at any boundary
 //! whatever the rate. ffmpeg writes plain MP4; how it is cut into segments is decided in [`super::fragment`].
 //!
-//! Everything that would make two runs differ is turned off: version texts, creation times, the thread count.
+//! What would make two runs differ is turned off: version texts, creation times and, unless asked for, threads. With
+//! more than one libx264 reckons the fill of its rate buffer with frames that other threads still work on, and the
+//! bytes depend on who was faster.
 
 use super::{
     PackError, Source,
@@ -19,8 +21,6 @@ use std::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Encoder threads a rendition. The bits that libx264 makes depend on the number, so it is the same on all machines.
-const THREADS: &str = "4";
 /// Constant quality (libx264 CRF) below the ceiling of the bit rate: 23 is the encoder's own middle.
 const QUALITY: &str = "23";
 /// Last lines of ffmpeg's errors that are shown.
@@ -49,6 +49,8 @@ pub struct Job<'a> {
     pub burn: Option<&'a str>,
     /// libx264 preset.
     pub preset: &'a str,
+    /// Encoder threads a rendition.
+    pub threads: u32,
 }
 
 /// File of rendition `id` in the work folder.
@@ -227,18 +229,10 @@ fn video_arguments(job: &Job<'_>, rung: &Rung) -> Vec<String> {
         longest_gop.to_string(),
         "-force_key_frames".into(),
         format!("expr:gte(t,n_forced*{})", job.segment_seconds),
+        "-threads".into(),
+        job.threads.to_string(),
     ]);
-    a.extend(
-        [
-            "-sc_threshold",
-            "0",
-            "-threads",
-            THREADS,
-            "-flags",
-            "+cgop+bitexact",
-        ]
-        .map(String::from),
-    );
+    a.extend(["-sc_threshold", "0", "-flags", "+cgop+bitexact"].map(String::from));
     a.extend(container_arguments(job));
     a
 }
@@ -301,6 +295,7 @@ mod tests {
             segment_seconds: 2.0,
             burn,
             preset: "veryfast",
+            threads: 1,
         };
         arguments(&job).unwrap().join(" ")
     }

@@ -1,0 +1,14 @@
+//! `oca-server serve`, started for real on a free port and asked over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail by panicking, like the tests"
+)]
+
+mod connections;
+mod drain;
+mod faults;
+mod log_and_admin;
+mod nginx;
+mod nginx_table;
+mod support;
+mod tls;

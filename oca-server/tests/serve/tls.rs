@@ -1,0 +1,146 @@
+//! HTTPS, read by curl.
+
+use crate::support::{SIZE, Server, certificate, content, tree, until};
+use std::{fs, path::Path, process::Command};
+
+fn start(root: &Path, more: &[&str]) -> (Server, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(dir.path());
+    let args = [
+        "--tls-listen",
+        "127.0.0.1:0",
+        "--cert",
+        cert.to_str().unwrap(),
+        "--key",
+        key.to_str().unwrap(),
+    ];
+    let server = Server::start(root, &[&args, more].concat());
+    (server, dir)
+}
+
+fn curl(server: &Server, certs: &Path, args: &[&str], target: &str) -> (String, Vec<u8>) {
+    let body = certs.join("body");
+    let _ = fs::remove_file(&body);
+    let out = Command::new("curl")
+        .args(["-sS", "--cacert"])
+        .arg(certs.join("cert.pem"))
+        .args(["-o", body.to_str().unwrap(), "-w", "%{http_code} %{http_version}"])
+        .args(args)
+        .arg(format!("https://{}{target}", server.tls()))
+        .output()
+        .expect("curl is installed");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    (
+        String::from_utf8(out.stdout).unwrap(),
+        fs::read(&body).unwrap_or_default(),
+    )
+}
+
+#[test]
+fn serves_http1_and_http2_over_tls() {
+    let root = tree();
+    let (server, certs) = start(root.path(), &[]);
+    let file = content(SIZE);
+    for (version, name) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        for tls in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
+            let args = [&[version], tls].concat();
+            let (status, body) = curl(&server, certs.path(), &args, "/f.mp4");
+            assert_eq!(status, format!("200 {name}"));
+            assert!(body == file, "{args:?}");
+        }
+        let ranged = |range: &'static str| curl(&server, certs.path(), &[version, "-r", range], "/f.mp4");
+        assert_eq!(
+            ranged("1000000-1999999"),
+            (format!("206 {name}"), file[1_000_000..2_000_000].to_vec())
+        );
+        let (status, many) = ranged("0-9,70000-200000");
+        assert_eq!(status, format!("206 {name}"));
+        assert!(many.windows(100).any(|w| w == &file[70_000..70_100]));
+        assert_eq!(ranged("9999999-").0, format!("416 {name}"));
+        let status =
+            |args: &[&str], target| curl(&server, certs.path(), &[&[version], args].concat(), target).0;
+        assert_eq!(status(&["-I"], "/f.mp4"), format!("200 {name}"));
+        assert_eq!(status(&["-X", "OPTIONS"], "/f.mp4"), format!("204 {name}"));
+        assert_eq!(status(&["-X", "DELETE"], "/f.mp4"), format!("405 {name}"));
+        assert_eq!(status(&[], "/none"), format!("404 {name}"));
+        assert_eq!(status(&[], "/empty.mp4"), format!("200 {name}"));
+        assert_eq!(status(&["--path-as-is"], "/../x"), format!("400 {name}"));
+    }
+    let line = server.logged("HTTP/2 over TLS 1.3", |l| {
+        l["protocol"] == "HTTP/2" && l["tls"] == "TLSv1.3"
+    });
+    assert_eq!(
+        (&line["path"], &line["end"]),
+        (&"/f.mp4".into(), &"complete".into())
+    );
+}
+
+#[test]
+fn one_http2_connection_carries_many_streams() {
+    let root = tree();
+    let (server, certs) = start(root.path(), &["--admin-listen", "127.0.0.1:0", "--workers", "1"]);
+    let mut command = Command::new("curl");
+    command
+        .args(["-sS", "--http2", "--parallel", "--parallel-max", "20", "--cacert"])
+        .arg(certs.path().join("cert.pem"));
+    for i in 0..40 {
+        command
+            .arg("-o")
+            .arg(certs.path().join(format!("b{i}")))
+            .arg(format!("https://{}/f.mp4", server.tls()));
+    }
+    assert!(command.status().unwrap().success());
+    let file = content(SIZE);
+    for i in 0..40 {
+        assert!(
+            fs::read(certs.path().join(format!("b{i}"))).unwrap() == file,
+            "{i}"
+        );
+    }
+    until("all are counted", || {
+        server.metric("oca_requests_total{protocol=\"HTTP/2\",status=\"200\"}") == 40.0
+    });
+}
+
+#[test]
+fn sessions_resume_on_any_worker() {
+    let root = tree();
+    let (server, certs) = start(root.path(), &["--admin-listen", "127.0.0.1:0"]);
+    let session = certs.path().join("session");
+    let connect = |flag: &str| {
+        let out = Command::new("openssl")
+            .args(["s_client", "-connect", &server.tls().to_string(), "-tls1_2", flag])
+            .arg(&session)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    connect("-sess_out");
+    for _ in 0..6 {
+        assert!(connect("-sess_in").contains("Reused, TLSv1.2"));
+    }
+    until("it is counted", || {
+        server.metric("oca_tls_handshakes_total{outcome=\"resumed\"}") >= 6.0
+    });
+}
+
+#[test]
+fn a_bad_certificate_is_one_clear_line() {
+    let root = tree();
+    let bad = root.path().join("bad.pem");
+    fs::write(&bad, "hello").unwrap();
+    let bad = bad.to_str().unwrap();
+    let out = crate::support::command(
+        root.path(),
+        &["--tls-listen", "127.0.0.1:0", "--cert", bad, "--key", bad],
+    )
+    .output()
+    .unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        text.starts_with("error: ") && text.lines().count() == 1 && text.contains("bad.pem"),
+        "{text}"
+    );
+}
