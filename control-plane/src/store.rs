@@ -17,6 +17,7 @@ pub use appliances::{ApplianceRow, ReportRow, ReportWrite, Status};
 pub use titles::{KnownObject, TitleRow};
 pub use tokens::{JoinTokenRow, TokenRow, role_name};
 
+use cdn_types::time::Timestamp;
 use sqlx::{
     SqlSafeStr, Sqlite, SqlitePool, Transaction,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
@@ -28,6 +29,18 @@ use std::{path::Path, time::Duration};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that read at the same time; more would only compete for the same disk.
 const READERS: u32 = 4;
+
+/// Rows that one statement writes: far below the engine's 32,766 values, and more would not be faster.
+const BATCH: usize = 500;
+
+/// A statement that is put together from our own text and bound values.
+type QueryBuilder = sqlx::QueryBuilder<Sqlite>;
+
+/// The present, to the millisecond: all that a column keeps, so that memory and database agree.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
 
 /// A write that takes effect as a whole or not at all.
 type Tx = Transaction<'static, Sqlite>;

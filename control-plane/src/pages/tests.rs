@@ -12,9 +12,7 @@ struct Answer {
 
 impl Answer {
     fn header(&self, name: HeaderName) -> &str {
-        self.headers
-            .get(&name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Refusal, Registry, checked_address};
 use crate::{
     limits,
     secret::{self, Secret},
-    store::{ApplianceRow, JoinTokenRow, TokenRow},
+    store::{self, ApplianceRow, JoinTokenRow, TokenRow},
 };
 use cdn_types::{
     api::v1::{JoinAnswer, JoinRequest, JoinToken, NewJoinToken, NewToken, Role, TokenAnswer},
@@ -30,7 +30,7 @@ impl Registry {
             return Err(Refusal::UnknownSite(wanted.site));
         }
         let secret = random()?;
-        let now = Timestamp::now();
+        let now = store::now();
         let row = JoinTokenRow {
             appliance: wanted.appliance,
             site: wanted.site,
@@ -62,7 +62,7 @@ impl Registry {
         }
         self.unbroken(|this| async move {
             let _turn = this.turn.lock().await;
-            let now = Timestamp::now();
+            let now = store::now();
             let join_hash = secret::hash(&request.token);
             let token = this.store.join_token(&join_hash).await?;
             let token = usable(token, &request, now)?;
@@ -116,9 +116,7 @@ impl Registry {
             appliance: None,
         };
         self.unbroken(|this| async move {
-            this.store
-                .add_token(&secret.hash(), &row, Timestamp::now())
-                .await?;
+            this.store.add_token(&secret.hash(), &row, store::now()).await?;
             Ok(TokenAnswer {
                 token: secret.expose(),
             })

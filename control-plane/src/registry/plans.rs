@@ -2,11 +2,11 @@
 //! or a late one cannot undo each other.
 
 use super::{Refusal, Registry};
+use crate::store;
 use cdn_types::{
     PlanNumber,
     api::v1::PlanSummary,
     plan::{Plan, PlanItem},
-    time::Timestamp,
 };
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Registry {
                 });
             }
             this.check_plan(&plan)?;
-            this.store.add_plan(&plan, Timestamp::now()).await?;
+            this.store.add_plan(&plan, store::now()).await?;
             turn.highest = Some(plan.number);
             this.plan_summary(plan.number).await
         })

@@ -8,12 +8,11 @@ use super::{Refusal, Registry, checked_address, refusal::at_most};
 use crate::{
     fleet::Known,
     limits,
-    store::{ApplianceRow, ReportRow, ReportWrite, Status},
+    store::{self, ApplianceRow, ReportRow, ReportWrite, Status},
 };
 use cdn_types::{
     Hour, OcaId,
     api::v1::{DemandCount, Report, ReportAnswer},
-    time::Timestamp,
 };
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ impl Registry {
         report: Report,
         base_url: String,
     ) -> Result<ReportAnswer, Refusal> {
-        let now = Timestamp::now();
+        let now = store::now();
         let id = &before.id;
         let (change, held, demand) = {
             let fleet = self.fleet();

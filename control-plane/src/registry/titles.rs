@@ -3,13 +3,12 @@
 use super::{Refusal, Registry, refusal::at_most};
 use crate::{
     limits,
-    store::{KnownObject, TitleRow},
+    store::{self, KnownObject, TitleRow},
 };
 use cdn_types::{
     ObjectDigest, TitleId,
     api::v1::{TitleRegistration, TitleSummary},
     plan::Plan,
-    time::Timestamp,
     title::TitleManifest,
 };
 use std::{collections::HashSet, sync::Arc};
@@ -24,7 +23,7 @@ impl Registry {
         check(&id, &title)?;
         self.unbroken(|this| async move {
             let _turn = this.turn.lock().await;
-            this.store.put_title(&title, Timestamp::now()).await?;
+            this.store.put_title(&title, store::now()).await?;
             let objects = objects(&title.manifest);
             this.apply(|fleet| {
                 fleet.put_title(row(title), &objects);
@@ -89,6 +88,12 @@ fn check(id: &TitleId, title: &TitleRegistration) -> Result<(), Refusal> {
         return Err(Refusal::OtherId {
             path: id.to_string(),
             body: m.id.to_string(),
+        });
+    }
+    if m.name.is_empty() || m.name.chars().count() > limits::TEXT {
+        return Err(Refusal::Text {
+            what: "manifest.name",
+            limit: limits::TEXT,
         });
     }
     at_most("manifest.objects", limits::TITLE_OBJECTS, m.objects.len())?;

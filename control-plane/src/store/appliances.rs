@@ -1,6 +1,6 @@
 //! Appliances: who joined, what the last report said, and what each holds.
 
-use super::{Store, StoreError, Tx, codec, tokens::INSERT_TOKEN};
+use super::{BATCH, QueryBuilder, Store, StoreError, Tx, codec, tokens::INSERT_TOKEN};
 use cdn_types::{
     ObjectDigest, OcaId, PlanNumber, SiteId,
     api::v1::{Capacity, DemandCount, FillStatus, Health, Load, Role},
@@ -196,23 +196,27 @@ impl Store {
         .bind(now.as_millisecond())
         .execute(&mut *tx)
         .await?;
-        for object in write.removed {
-            sqlx::query("DELETE FROM holdings WHERE appliance = $1 AND object = $2")
-                .bind(id.clone())
-                .bind(codec::blob(object))
-                .execute(&mut *tx)
-                .await?;
+        for objects in write.removed.chunks(BATCH) {
+            let mut delete = QueryBuilder::new("DELETE FROM holdings WHERE appliance = ");
+            delete.push_bind(id.clone()).push(" AND object IN (");
+            let mut list = delete.separated(", ");
+            for object in objects {
+                list.push_bind(codec::blob(object));
+            }
+            delete.push(")");
+            delete.build().execute(&mut *tx).await?;
         }
-        for object in write.added {
-            sqlx::query("INSERT INTO holdings (appliance, object) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(id.clone())
-                .bind(codec::blob(object))
-                .execute(&mut *tx)
-                .await?;
+        for objects in write.added.chunks(BATCH) {
+            let mut insert = QueryBuilder::new("INSERT INTO holdings (appliance, object) ");
+            insert.push_values(objects, |mut row, object| {
+                row.push_bind(id.clone()).push_bind(codec::blob(object));
+            });
+            insert.push(" ON CONFLICT DO NOTHING");
+            insert.build().execute(&mut *tx).await?;
         }
         let boot = write.after.report.as_ref().map_or("", |r| &r.boot);
-        for count in write.demand {
-            upsert_demand(&mut tx, &id, boot, count).await?;
+        for counts in write.demand.chunks(BATCH) {
+            upsert_demand(&mut tx, &id, boot, counts).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -284,23 +288,25 @@ async fn end_boot(tx: &mut Tx, id: &str, boot: &str, now: Timestamp) -> Result<(
 }
 
 /// Counts are absolute for the boot: the larger one is the later one, in whatever order reports come.
-async fn upsert_demand(tx: &mut Tx, id: &str, boot: &str, count: &DemandCount) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO demand (appliance, boot, hour, object, requests, bytes) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (appliance, boot, hour, object) DO UPDATE SET
+async fn upsert_demand(tx: &mut Tx, id: &str, boot: &str, counts: &[DemandCount]) -> Result<(), StoreError> {
+    let mut insert =
+        QueryBuilder::new("INSERT INTO demand (appliance, boot, hour, object, requests, bytes) ");
+    insert.push_values(counts, |mut row, count| {
+        row.push_bind(id.to_owned())
+            .push_bind(boot.to_owned())
+            .push_bind(count.hour.0)
+            .push_bind(codec::blob(&count.object))
+            .push_bind(codec::to_db(count.requests))
+            .push_bind(codec::to_db(count.bytes.0));
+    });
+    insert.push(
+        " ON CONFLICT (appliance, boot, hour, object) DO UPDATE SET
              requests = CASE WHEN excluded.requests > demand.requests THEN excluded.requests
                              ELSE demand.requests END,
              bytes = CASE WHEN excluded.bytes > demand.bytes THEN excluded.bytes ELSE demand.bytes END
          WHERE excluded.requests > demand.requests OR excluded.bytes > demand.bytes",
-    )
-    .bind(id.to_owned())
-    .bind(boot.to_owned())
-    .bind(count.hour.0)
-    .bind(codec::blob(&count.object))
-    .bind(codec::to_db(count.requests))
-    .bind(codec::to_db(count.bytes.0))
-    .execute(&mut **tx)
-    .await?;
+    );
+    insert.build().execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! sums are made when asked for. Imported rows are kept by (hour, region, object): importing a file twice changes
 //! nothing.
 
-use super::{Store, StoreError, codec};
+use super::{BATCH, QueryBuilder, Store, StoreError, codec};
 use cdn_types::{
     Bytes, Hour, ObjectDigest,
     api::v1::{DemandRow, SteeringOutcome, SteeringReport},
@@ -19,19 +19,22 @@ impl Store {
     /// Takes in rows of history; a row of the same hour, region and object is replaced.
     pub async fn import_demand(&self, rows: &[DemandRow]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        for row in rows {
-            sqlx::query(
-                "INSERT INTO history (hour, region, object, requests, bytes) VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (hour, region, object) DO UPDATE SET requests = excluded.requests,
+        for rows in rows.chunks(BATCH) {
+            let mut insert =
+                QueryBuilder::new("INSERT INTO history (hour, region, object, requests, bytes) ");
+            insert.push_values(rows, |mut columns, row| {
+                columns
+                    .push_bind(row.hour.0)
+                    .push_bind(row.region.to_string())
+                    .push_bind(codec::blob(&row.object))
+                    .push_bind(codec::to_db(row.requests))
+                    .push_bind(codec::to_db(row.bytes.0));
+            });
+            insert.push(
+                " ON CONFLICT (hour, region, object) DO UPDATE SET requests = excluded.requests,
                      bytes = excluded.bytes",
-            )
-            .bind(row.hour.0)
-            .bind(row.region.to_string())
-            .bind(codec::blob(&row.object))
-            .bind(codec::to_db(row.requests))
-            .bind(codec::to_db(row.bytes.0))
-            .execute(&mut *tx)
-            .await?;
+            );
+            insert.build().execute(&mut *tx).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -103,20 +106,22 @@ impl Store {
     /// Takes in a steering service's counters; a smaller count of the same boot is an older one and is ignored.
     pub async fn write_steering(&self, report: &SteeringReport) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        for count in &report.counts {
-            sqlx::query(
-                "INSERT INTO steering (boot, hour, site, title, outcome, sessions) VALUES ($1, $2, $3, $4, $5, $6)
-                 ON CONFLICT (boot, hour, site, title, outcome) DO UPDATE SET sessions = excluded.sessions
+        for counts in report.counts.chunks(BATCH) {
+            let mut insert =
+                QueryBuilder::new("INSERT INTO steering (boot, hour, site, title, outcome, sessions) ");
+            insert.push_values(counts, |mut row, count| {
+                row.push_bind(report.boot.clone())
+                    .push_bind(count.hour.0)
+                    .push_bind(count.site.as_ref().map_or(String::new(), ToString::to_string))
+                    .push_bind(count.title.to_string())
+                    .push_bind(codec::name(count.outcome))
+                    .push_bind(codec::to_db(count.sessions));
+            });
+            insert.push(
+                " ON CONFLICT (boot, hour, site, title, outcome) DO UPDATE SET sessions = excluded.sessions
                  WHERE excluded.sessions > steering.sessions",
-            )
-            .bind(report.boot.clone())
-            .bind(count.hour.0)
-            .bind(count.site.as_ref().map_or(String::new(), ToString::to_string))
-            .bind(count.title.to_string())
-            .bind(codec::name(count.outcome))
-            .bind(codec::to_db(count.sessions))
-            .execute(&mut *tx)
-            .await?;
+            );
+            insert.build().execute(&mut *tx).await?;
         }
         Ok(tx.commit().await?)
     }
