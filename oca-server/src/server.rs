@@ -54,7 +54,7 @@ pub struct ServerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, not ours, or forbidden.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr}")]
     Listen {
         /// The address.
         addr: SocketAddr,
@@ -65,7 +65,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The access log.
-    #[error("cannot open the access log {path}: {source}", path = path.display())]
+    #[error("cannot open the access log {path}", path = path.display())]
     AccessLog {
         /// The file.
         path: PathBuf,
@@ -73,8 +73,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// A thread.
-    #[error("cannot start a worker: {0}")]
-    Worker(io::Error),
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
     /// The counters do not fit the workers.
     #[error("{workers} workers need counters for as many, got {counters}")]
     Counters {

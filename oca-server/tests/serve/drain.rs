@@ -90,10 +90,17 @@ fn wrong_starts_are_one_clear_line() {
     let root = tree();
     let server = Server::start(root.path(), &[]);
     let taken = server.http().to_string();
+    let (cert, key) = crate::support::certificate(root.path());
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
     for (args, code, says) in [
         (vec!["--quic-listen", "127.0.0.1:0"], 1, "not built yet"),
         (vec!["--profile", "mainframe"], 1, "mainframe"),
         (vec!["--admin-listen", &taken], 1, "--admin-listen"),
+        (
+            vec!["--tls-listen", &taken, "--cert", cert, "--key", key],
+            1,
+            &format!("cannot listen on {taken}: Address"),
+        ),
         (vec!["--access-log", "/no/such/dir/log"], 1, "/no/such/dir/log"),
         (vec!["--tls-listen", "127.0.0.1:0"], 2, "--cert"),
         (vec!["--workers", "0"], 2, "--workers"),
