@@ -124,7 +124,7 @@ pub struct JoinTokenArgs {
     #[arg(long)]
     pub site: SiteId,
     /// Hours until the token is void.
-    #[arg(long, default_value_t = 24, value_parser = RangedU64ValueParser::<u64>::new().range(1..=8760))]
+    #[arg(long, default_value_t = 24, value_parser = RangedU64ValueParser::<u64>::new().range(1..=720))]
     pub valid_hours: u64,
     /// The control plane.
     #[command(flatten)]

@@ -12,6 +12,20 @@ use std::fmt::Write;
 /// Items of a plan that are shown an appliance unless all are asked for.
 const SHOWN_ITEMS: usize = 10;
 
+/// Columns of appliances.
+const APPLIANCE_HEAD: [&str; 10] = [
+    "appliance",
+    "site",
+    "state",
+    ">plan",
+    "fill",
+    ">held",
+    ">egress",
+    ">of",
+    ">conn",
+    "reported",
+];
+
 /// The whole fleet: what runs where, how full, how busy, what is wrong.
 pub fn status(overview: &Overview) -> String {
     let mut out = String::new();
@@ -23,27 +37,15 @@ pub fn status(overview: &Overview) -> String {
         ),
         None => writeln!(out, "no plan is active\n"),
     };
-    let mut sites = Table::new(["site", "region", "fill window", "networks"]);
-    for s in &overview.sites {
-        sites.row(site_row(s));
-    }
-    let mut appliances = Table::new([
-        "appliance",
-        "site",
-        "state",
-        ">plan",
-        "fill",
-        ">held",
-        ">egress",
-        ">of",
-        ">conn",
-        "reported",
-    ]);
+    let mut appliances = Table::new(APPLIANCE_HEAD);
     for a in &overview.appliances {
         appliances.row(appliance_row(a, overview.at));
     }
-    let _ = writeln!(out, "{sites}");
-    let _ = write!(out, "{appliances}");
+    let _ = writeln!(out, "{}", sites(&overview.sites));
+    let _ = match appliances.is_empty() {
+        true => writeln!(out, "no appliance has joined (nightfill join-token)"),
+        false => write!(out, "{appliances}"),
+    };
     for a in &overview.appliances {
         for Condition { kind, detail } in &a.conditions {
             let _ = writeln!(out, "\n{}: {kind}: {detail}", a.id);
@@ -61,7 +63,10 @@ pub fn sites(all: &[Site]) -> String {
     for s in all {
         table.row(site_row(s));
     }
-    table.to_string()
+    match table.is_empty() {
+        true => "no site is known (nightfill site put)\n".to_owned(),
+        false => table.to_string(),
+    }
 }
 
 fn site_row(s: &Site) -> [String; 4] {
@@ -86,18 +91,7 @@ fn window(w: &cdn_types::FillWindow) -> String {
 
 /// One appliance in full.
 pub fn appliance(a: &ApplianceView, at: Timestamp) -> String {
-    let mut table = Table::new([
-        "appliance",
-        "site",
-        "state",
-        ">plan",
-        "fill",
-        ">held",
-        ">egress",
-        ">of",
-        ">conn",
-        "reported",
-    ]);
+    let mut table = Table::new(APPLIANCE_HEAD);
     table.row(appliance_row(a, at));
     table.to_string()
 }
