@@ -85,7 +85,7 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         (
             "storage",
             format!(
-                "{} (of which nothing is used below {} free)",
+                "{}, leaving {} of the file system free",
                 k.storage, c.min_free
             ),
         ),

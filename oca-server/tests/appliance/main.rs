@@ -244,7 +244,7 @@ fn what_the_plan_no_longer_lists_is_dropped_once_all_is_held() {
     let (control, source) = (FakeControl::start(), Source::serve(&media));
     control.know(&media);
     control.publish(plan(1, &[&source], &media, &["a.mp4", "c.mp4"]));
-    let appliance = Appliance::start(&control, "fill_rate = \"100 Mbps\"\n");
+    let appliance = Appliance::start(&control, "fill_rate = \"60 Mbps\"\n");
     control.report_where("plan 1 is filled", done(1));
     control.publish(plan(2, &[&source], &media, &["b.mp4", "c.mp4"]));
     control.report_where("plan 2 is being filled", |r| {
