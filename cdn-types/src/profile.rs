@@ -174,7 +174,24 @@ macro_rules! builtin {
     };
 }
 
-const BUILTIN: &[(&str, &str)] = builtin!["laptop", "small-10g"];
+const BUILTIN: &[(&str, &str)] = builtin![
+    "laptop",
+    "small-10g",
+    "storage",
+    "global",
+    "storage-2012",
+    "storage-2013",
+    "storage-2016",
+    "storage-2019",
+    "flash-2016",
+    "flash-2018",
+    "flash-200-intel",
+    "flash-200-amd",
+    "flash-400-rome",
+    "flash-400-altra",
+    "flash-icelake",
+    "proto-800",
+];
 
 #[cfg(test)]
 mod tests {

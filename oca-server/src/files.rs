@@ -17,7 +17,6 @@ use std::{
     num::NonZeroUsize,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -39,12 +38,12 @@ pub struct OpenFile {
     pub modified: u64,
     /// Last-Modified as an HTTP-date.
     pub last_modified: String,
-    /// Media type.
-    pub media_type: Arc<str>,
-    /// Whether the path can never mean other bytes.
-    pub immutable: bool,
+    /// Media type by the file's name.
+    pub media_type: &'static str,
     /// The object, if it is one of the store.
     pub digest: Option<ObjectDigest>,
+    /// Last-Modified that the namespace asked for.
+    asked: Option<SystemTime>,
     identity: (u64, u64, i64, i64),
 }
 
@@ -79,9 +78,8 @@ impl OpenFiles {
         let now = Instant::now();
         let key = found.file.as_os_str().as_bytes();
         if let Some(entry) = self.entries.get_mut(key) {
-            let same_object = entry.open.digest == found.digest;
-            let fixed = found.immutable && found.digest.is_some();
-            if same_object && (fixed || now.duration_since(entry.checked) < FRESH) {
+            let trusted = found.digest.is_some() || now.duration_since(entry.checked) < FRESH;
+            if trusted && entry.open.is_for(found) {
                 entry.used = now;
                 return Ok(Rc::clone(&entry.open));
             }
@@ -107,7 +105,7 @@ impl OpenFiles {
         };
         if let Some(entry) = self.entries.get_mut(key)
             && entry.open.identity == identity(&meta)
-            && entry.open.digest == found.digest
+            && entry.open.is_for(found)
         {
             (entry.checked, entry.used) = (now, now);
             return Ok(Rc::clone(&entry.open));
@@ -154,6 +152,11 @@ impl Drop for OpenFiles {
 }
 
 impl OpenFile {
+    /// Whether its facts are those of what was found now.
+    fn is_for(&self, found: &Found) -> bool {
+        self.digest == found.digest && self.asked == found.modified
+    }
+
     fn new(file: File, meta: &Metadata, found: &Found) -> Self {
         let of_file = meta.modified().unwrap_or(UNIX_EPOCH);
         let since_1970 = |t: SystemTime| t.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -164,16 +167,15 @@ impl OpenFile {
             None => etag::of_file(size, since_1970(of_file)),
         };
         let name = found.file.to_string_lossy();
-        let media_type = found.media_type.clone();
         Self {
             file,
             size,
             etag,
             modified: modified.as_secs(),
             last_modified: httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(modified.as_secs())),
-            media_type: media_type.unwrap_or_else(|| media_type::of(&name).into()),
-            immutable: found.immutable,
+            media_type: media_type::of(&name),
             digest: found.digest,
+            asked: found.modified,
             identity: identity(meta),
         }
     }

@@ -193,7 +193,7 @@ fn describe(line: &mut Vec<u8>, worker: &Worker, protocol: Protocol, peer: Peer,
     let _ = write!(
         line,
         "\",\"client\":\"{}\",\"protocol\":\"{}\"",
-        peer.addr.ip(),
+        peer.addr.ip().to_canonical(),
         protocol.name()
     );
     if let Some(tls) = peer.tls {

@@ -20,11 +20,14 @@ use oca_core::{
     range::Slice,
     request::Method,
 };
-use std::{io::Write, rc::Rc};
+use std::{io::Write, rc::Rc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// First size of a connection's read buffer: most requests of players fit.
 const READ_BUFFER: usize = 2 << 10;
+
+/// How long a connection that never sent a request may still do so when the process ends: it may be on its way.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// Serves requests until the connection ends.
 pub async fn serve(worker: &Rc<Worker>, wire: Wire, peer: Peer) {
@@ -134,17 +137,20 @@ impl<'w> Connection<'w> {
                     Ok(None) => {}
                 }
             }
+            if self.worker.is_stopping() && !begun {
+                if !self.fresh {
+                    return Next::Closed;
+                }
+                deadline = deadline.min(Instant::now() + LAST_CHANCE);
+            }
             if let Err(next) = self.read_more(deadline, begun).await {
                 return next;
             }
         }
     }
 
-    /// Reads once; `Err` = there is no request to wait for any more.
+    /// Reads once, or notices that the process ends; `Err` = there is no request to wait for any more.
     async fn read_more(&mut self, deadline: Instant, begun: bool) -> Result<(), Next> {
-        if !begun && self.worker.is_stopping() && !self.fresh {
-            return Err(Next::Closed);
-        }
         let room = self.worker.limits.header_bytes - self.buffer.len();
         if self.buffer.capacity() == self.buffer.len() {
             self.buffer
@@ -154,7 +160,7 @@ impl<'w> Connection<'w> {
         let result = tokio::select! {
             biased;
             result = read => result,
-            () = self.worker.stopped(), if !begun && !self.worker.is_stopping() => return Err(Next::Closed),
+            () = self.worker.stopped(), if !begun && !self.worker.is_stopping() => return Ok(()),
         };
         match result {
             Ok(Ok(0) | Err(_)) => Err(Next::Closed),
@@ -223,7 +229,7 @@ impl<'w> Connection<'w> {
             Ok(LookUp::Failed(status)) | Err(status) => (None, Some(status)),
         };
         let too_long = matches!(head.content, Content::Length(n) if n > self.worker.limits.discarded_body);
-        let facts = file.as_ref().map(|(open, _)| representation(open));
+        let facts = file.as_ref().map(|(open, found)| representation(open, found));
         let decision = match error.or(too_long.then_some(413)) {
             Some(status) => Decision {
                 head_only: head.method == Method::Head,
@@ -242,12 +248,13 @@ impl<'w> Connection<'w> {
         write_head(&mut self.out, self.worker, &decision, (head.protocol, keep_open));
         let digest = file.as_ref().and_then(|(open, _)| open.digest);
         exchange.answered(decision.status, digest);
+        let Decision { body, head_only, .. } = decision;
         Some(Answer {
             used: head.len,
             keep_open,
             content,
             exchange,
-            body: to_send(decision.body, decision.head_only, file.clone(), &mut self.out),
+            body: to_send(body, head_only, file, &mut self.out),
         })
     }
 

@@ -173,7 +173,7 @@ fn respond(
         (_, Err(_)) => LookUp::Failed(400),
     };
     let (file, decision) = match &looked_up {
-        LookUp::Found(open, found) => (Some((open, found)), Ok(Some(representation(open)))),
+        LookUp::Found(open, found) => (Some((open, found)), Ok(Some(representation(open, found)))),
         LookUp::Missing => (None, Ok(None)),
         LookUp::Failed(status) => (None, Err(*status)),
     };

@@ -54,14 +54,14 @@ fn failed(worker: &Worker, found: &Found, error: &io::Error) -> LookUp {
     }
 }
 
-/// What the decision needs to know of an open file.
-pub fn representation(open: &OpenFile) -> Representation<'_> {
+/// What the decision needs to know of an open file under the path that found it.
+pub fn representation<'a>(open: &'a OpenFile, found: &'a Found) -> Representation<'a> {
     Representation {
         size: open.size,
         etag: &open.etag,
         modified: open.modified,
         last_modified: &open.last_modified,
-        media_type: &open.media_type,
-        immutable: open.immutable,
+        media_type: found.media_type.as_deref().unwrap_or(open.media_type),
+        immutable: found.immutable,
     }
 }

@@ -30,7 +30,7 @@ pub fn show(name: &str) -> Option<String> {
     let mut out = format!("{}: {}\nsource: {}\n\n", p.name, p.about, p.source);
     let rate = |r: Option<BitsPerSecond>| r.map_or_else(|| "-".to_owned(), |r| r.to_string());
     for (key, value) in [
-        ("cores", format!("{} in {} memory domains", p.cores, p.numa_nodes)),
+        ("cores", format!("{}, memory domains: {}", p.cores, p.numa_nodes)),
         ("memory", format!("{}, {} for the hot set", p.memory, p.ram_hot)),
         ("memory bandwidth", rate(p.memory_bandwidth)),
         (
@@ -79,5 +79,14 @@ mod tests {
             assert!(show(name).is_some_and(|t| t.contains("source:")), "{name}");
         }
         assert_eq!(show("none"), None);
+    }
+
+    #[test]
+    fn estimates_are_marked_as_such() {
+        for p in HardwareProfile::names().filter_map(HardwareProfile::builtin) {
+            let ours = p.source.starts_with("Nightfill's own choice");
+            let told = p.source.contains("Stated: ") && p.source.contains("Estimated: ");
+            assert!(ours || told, "{}: {}", p.name, p.source);
+        }
     }
 }
