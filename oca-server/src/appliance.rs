@@ -84,10 +84,7 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         ("workers", settled.workers.to_string()),
         (
             "storage",
-            format!(
-                "{} (of which nothing is used below {} free)",
-                k.storage, c.min_free
-            ),
+            format!("{}, leaving {} of the file system free", k.storage, c.min_free),
         ),
         ("egress", k.egress.to_string()),
         (

@@ -2,6 +2,7 @@
 //! dropped, so that every way to end (complete, cut, reset, panic) leaves one.
 
 use crate::{
+    fill::fetch::AGENT,
     http::{Peer, Protocol},
     worker::Worker,
 };
@@ -101,6 +102,8 @@ pub struct Exchange {
     started: Instant,
     line: Vec<u8>,
     digest: Option<ObjectDigest>,
+    /// Whether a viewer asks, as against an appliance that fills.
+    viewer: bool,
     status: u16,
     bytes: u64,
     end: End,
@@ -120,6 +123,7 @@ impl Exchange {
             started: Instant::now(),
             line,
             digest: None,
+            viewer: !said.user_agent.is_some_and(|a| a.starts_with(AGENT.as_bytes())),
             status: 0,
             bytes: 0,
             end: End::Cut,
@@ -161,6 +165,7 @@ impl Drop for Exchange {
             .request(self.protocol, self.status, took);
         if let Some(digest) = &self.digest
             && self.bytes > 0
+            && self.viewer
         {
             self.worker
                 .namespace

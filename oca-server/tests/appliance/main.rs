@@ -16,7 +16,7 @@ use cdn_types::{
 };
 use control::FakeControl;
 use std::{fs, process::Command};
-use world::{Appliance, Media, Source, free_port, get, plan, until};
+use world::{Appliance, Media, Source, free_port, get, get_with, plan, until};
 
 const MIB: u64 = BLOCK_SIZE;
 
@@ -67,7 +67,9 @@ fn fills_by_plan_serves_and_reports() {
         control.inventory(),
         media.digests(&["a.mp4", "list.m3u8", "empty"])
     );
-    // Two requests for the film; demand is absolute, so the newest report has it all.
+    let peer = get_with(&appliance.url(&media.path("a.mp4")), "user-agent: oca-fill/1\r\n");
+    assert_eq!(peer.status, 200);
+    // Two requests of viewers for the film, and one of a peer that fills, which is no demand; demand is absolute, so the newest report has it all.
     let film = media.digest("a.mp4");
     let counted = |r: &Report| {
         r.demand
@@ -244,7 +246,7 @@ fn what_the_plan_no_longer_lists_is_dropped_once_all_is_held() {
     let (control, source) = (FakeControl::start(), Source::serve(&media));
     control.know(&media);
     control.publish(plan(1, &[&source], &media, &["a.mp4", "c.mp4"]));
-    let appliance = Appliance::start(&control, "fill_rate = \"100 Mbps\"\n");
+    let appliance = Appliance::start(&control, "fill_rate = \"60 Mbps\"\n");
     control.report_where("plan 1 is filled", done(1));
     control.publish(plan(2, &[&source], &media, &["b.mp4", "c.mp4"]));
     control.report_where("plan 2 is being filled", |r| {
