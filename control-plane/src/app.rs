@@ -45,14 +45,8 @@ pub struct App {
     openapi: Bytes,
     stop: watch::Receiver<bool>,
     polls: Semaphore,
-    snapshot: Mutex<Option<Arc<Snapshot>>>,
-}
-
-/// The fleet snapshot as it is sent: the same bytes for the same generation.
-pub struct Snapshot {
-    generation: u64,
-    /// JSON.
-    pub body: Bytes,
+    /// The fleet snapshot as it was sent last, with its generation.
+    snapshot: Mutex<Option<(u64, Bytes)>>,
 }
 
 impl App {
@@ -88,29 +82,22 @@ impl App {
     pub fn polls(&self) -> &Semaphore {
         &self.polls
     }
-    /// The fleet's `ETag` at a generation.
-    pub fn fleet_tag(&self, generation: u64) -> String {
-        format!("\"{}-{generation}\"", self.boot)
-    }
 
-    /// The snapshot of the present generation, with its `ETag`; made once a generation.
+    /// The snapshot of the present generation, with its `ETag`: the same bytes for the same tag, made once.
     pub fn snapshot(&self) -> (String, Bytes) {
         let mut cached = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let fleet = self.registry.fleet();
         let generation = fleet.generation();
-        let tag = self.fleet_tag(generation);
-        if let Some(snapshot) = cached.as_ref().filter(|s| s.generation == generation) {
-            return (tag, snapshot.body.clone());
+        let tag = format!("\"{}-{generation}\"", self.boot);
+        if let Some((_, body)) = cached.as_ref().filter(|(of, _)| *of == generation) {
+            return (tag, body.clone());
         }
         let snapshot = fleet.snapshot(Timestamp::now(), &self.origin.info().url);
         drop(fleet);
         let body = Bytes::from(serde_json::to_vec(&snapshot).expect("wire types have no failing serializer"));
         self.metrics
             .set("nightfill_control_fleet_snapshot_bytes", &[], body.len() as u64);
-        *cached = Some(Arc::new(Snapshot {
-            generation,
-            body: body.clone(),
-        }));
+        *cached = Some((generation, body.clone()));
         (tag, body)
     }
 }
@@ -257,8 +244,7 @@ async fn janitor(registry: Arc<Registry>, report_seconds: u64) {
             continue;
         }
         pruned = Some(hour);
-        let oldest = Hour(hour.0 - limits::KEEP_HOURS);
-        if let Err(e) = registry.store().prune(oldest).await {
+        if let Err(e) = registry.store().prune(hour, limits::KEEP_HOURS).await {
             tracing::error!(error = %e, "cannot forget old demand");
         }
         if let Err(e) = registry.forget_versions().await {

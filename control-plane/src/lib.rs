@@ -12,6 +12,7 @@ pub mod metrics;
 mod extract;
 mod fleet;
 mod limits;
+mod linger;
 mod long_poll;
 mod openapi;
 mod origin;

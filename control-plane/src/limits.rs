@@ -54,6 +54,10 @@ pub const LONG_POLLS: usize = 8_192;
 pub const HEADER_TIME: Duration = Duration::from_secs(75);
 /// Time for the body of a request.
 pub const BODY_TIME: Duration = Duration::from_secs(120);
+/// Bytes of a refused body that are read so that the answer reaches its caller: the largest body that any call takes.
+pub const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// Time for that.
+pub const LINGER_TIME: Duration = Duration::from_secs(5);
 /// Time that running requests get when the program is told to end.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// How long a presigned address of the origin store is good for: the longest single fetch of a large object.

@@ -13,7 +13,7 @@ mod steering;
 mod titles;
 mod tokens;
 
-use crate::{app::Shared, openapi, pages, problem::ApiProblem};
+use crate::{app::Shared, linger, openapi, pages, problem::ApiProblem};
 use axum::{
     Json, Router,
     extract::{MatchedPath, Request, State},
@@ -70,6 +70,7 @@ pub fn finish(router: Router<Shared>, app: Shared, players: Option<PathBuf>) -> 
         .with_state(app)
         .merge(pages::router(players))
         .fallback(unknown_route)
+        .layer(middleware::from_fn(linger::read_the_rest))
 }
 
 async fn unknown_route(uri: Uri) -> ApiProblem {

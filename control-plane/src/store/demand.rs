@@ -144,16 +144,63 @@ impl Store {
             .collect()
     }
 
-    /// Forgets everything counted before `hour`.
-    pub async fn prune(&self, hour: Hour) -> Result<(), StoreError> {
+    /// Forgets what was counted more than `hours` before `now`, and what was imported as long before the newest
+    /// imported hour: a history may end long ago and is then still wanted.
+    pub async fn prune(&self, now: Hour, hours: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         for forget in [
-            "DELETE FROM demand WHERE hour < $1",
-            "DELETE FROM history WHERE hour < $1",
-            "DELETE FROM steering WHERE hour < $1",
+            "DELETE FROM demand WHERE hour < $1 - $2",
+            "DELETE FROM steering WHERE hour < $1 - $2",
+            "DELETE FROM history WHERE hour < (SELECT MAX(hour) FROM history) - $2",
         ] {
-            sqlx::query(forget).bind(hour.0).execute(&mut *tx).await?;
+            sqlx::query(forget)
+                .bind(now.0)
+                .bind(hours)
+                .execute(&mut *tx)
+                .await?;
         }
         Ok(tx.commit().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdn_types::{
+        RegionId, SiteId, TitleId,
+        api::v1::{SteeringCount, SteeringOutcome},
+    };
+
+    #[tokio::test]
+    async fn old_counts_are_forgotten_and_a_history_that_ended_long_ago_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("control.db")).await.unwrap();
+        let row = |hour| DemandRow {
+            hour: Hour(hour),
+            region: RegionId::new("nl").unwrap(),
+            object: ObjectDigest::of(b"x"),
+            requests: 1,
+            bytes: Bytes(1),
+        };
+        store.import_demand(&[row(0), row(100), row(109)]).await.unwrap();
+        let counts = [10_000, 9_000].map(|hour| SteeringCount {
+            hour: Hour(hour),
+            site: Some(SiteId::new("ams").unwrap()),
+            title: TitleId::new("t").unwrap(),
+            outcome: SteeringOutcome::Hit,
+            sessions: 1,
+        });
+        let report = SteeringReport {
+            boot: "b".into(),
+            counts: counts.to_vec(),
+        };
+        store.write_steering(&report).await.unwrap();
+        store.prune(Hour(10_000), 10).await.unwrap();
+        let kept = store.demand(Hour(0), Hour(20_000), 10).await.unwrap();
+        assert_eq!(kept, [row(100), row(109)]);
+        assert_eq!(
+            store.outcomes(Hour(0)).await.unwrap(),
+            [(SteeringOutcome::Hit, 1)]
+        );
     }
 }

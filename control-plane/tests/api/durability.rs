@@ -194,3 +194,37 @@ async fn a_second_server_on_the_same_data_is_refused() {
     let plans: Vec<PlanSummary> = control.get("/v1/plans").await.to();
     assert!(plans.is_empty());
 }
+
+/// Callers hang up at every moment of a write. Memory (before the kill) and the database (after it) then still tell
+/// the same.
+#[tokio::test]
+async fn callers_who_hang_up_leave_memory_and_database_agreed() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::start_in(dir.path(), &[]);
+    control.site("ams", "nl", "127.0.0.0/8").await;
+    let token = control.join("a1", "ams").await;
+    let film = control.title("film", "bytes").await;
+    for n in 1..120u64 {
+        let patience = Duration::from_micros(n * 53);
+        let mut said = report("b", n, &digests(&film)[..(n % 4) as usize]);
+        said.load.connections = n;
+        let _ = tokio::time::timeout(patience, control.report("a1", &token, &said)).await;
+        let drain = if n % 2 == 0 { "drain" } else { "undrain" };
+        let path = format!("/v1/appliances/a1/{drain}");
+        let _ = tokio::time::timeout(patience, control.post(&path, &control.admin, &())).await;
+    }
+    // Changes take turns: when this one is answered those before it have ended.
+    control.site("lon", "uk", "10.0.0.0/8").await;
+    let before = (
+        control.appliance("a1").await,
+        control.fleet().await.appliances[0].holds.len(),
+    );
+    assert!(before.0.load.connections > 0, "no report got through");
+    control.kill();
+    let control = Control::start_in(dir.path(), &[]);
+    let after = (
+        control.appliance("a1").await,
+        control.fleet().await.appliances[0].holds.len(),
+    );
+    assert_eq!(after, before);
+}

@@ -192,6 +192,22 @@ async fn wrong_bodies_are_problems_that_name_the_field() {
     assert_eq!(got.problem(415), "not_json");
 }
 
+/// The body is refused before it has come; without reading the rest a reset would overtake the answer.
+#[tokio::test]
+async fn a_refusal_reaches_a_caller_who_still_sends() {
+    let control = Control::start();
+    for (token, status) in [("nf_wrong", 401), (control.admin.as_str(), 413)] {
+        for _ in 0..20 {
+            let request = control.client.put(format!("{}/v1/sites/ams", control.url));
+            let request = request
+                .header("Content-Type", "application/json")
+                .bearer_auth(token);
+            let got = answer(request.body(vec![b' '; 8 << 20])).await;
+            got.problem(status);
+        }
+    }
+}
+
 #[tokio::test]
 async fn lists_above_their_limits_are_refused() {
     let control = Control::start();
