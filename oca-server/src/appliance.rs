@@ -57,6 +57,8 @@ struct Settled {
     workers: usize,
     budgets: Budgets,
     capacity: Capacity,
+    /// What will not work as written, and does not keep it from starting.
+    warnings: Vec<Problem>,
 }
 
 /// Says what is wrong with a configuration, or what it comes to.
@@ -74,6 +76,9 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
             bail!("{}: {} problem{s}", args.config.display(), problems.len());
         }
     };
+    for warning in &settled.warnings {
+        eprintln!("warning: {}", warning.in_file(&args.config));
+    }
     let (c, b, k) = (&settled.config, &settled.budgets, &settled.capacity);
     println!("ok: {}", args.config.display());
     for (name, value) in [
@@ -116,6 +121,9 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         };
         anyhow!("{}{more}", problems[0].in_file(&args.config))
     })?;
+    for warning in &settled.warnings {
+        tracing::warn!("{}", warning.in_file(&args.config));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -146,14 +154,23 @@ fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
     let workers = config.workers.unwrap_or(cores);
     let budgets = oca_core::budget::budgets(&profile, machine::measure(workers))
         .map_err(|e| vec![config.problem("profile", e.to_string())])?;
-    let storage = config.storage.unwrap_or(profile.storage());
-    let storage = storage.0.min(disk_room(&config)?.0);
+    let room = disk_room(&config)?;
     let capacity = Capacity {
-        storage: Bytes(storage),
+        // What the operator says counts; what a profile says, as far as the drives of this machine go.
+        storage: config.storage.unwrap_or(profile.storage().min(room)),
         egress: config.egress.unwrap_or(profile.safe_egress),
         fill_rate: config.fill_rate.unwrap_or(budgets.fill_rate),
     };
+    let too_much = capacity.storage > room;
+    let warning = || {
+        let what = format!(
+            "{} is more than the file system of root holds ({room}): the fill stops when it is full",
+            capacity.storage
+        );
+        config.problem("storage", what)
+    };
     Ok(Settled {
+        warnings: too_much.then(warning).into_iter().collect(),
         profile: profile.name,
         workers,
         budgets,

@@ -419,6 +419,13 @@ fn check_names_every_problem_and_what_a_good_file_comes_to() {
         "{out}"
     );
     assert!(!dir.path().join("r").exists(), "check touches nothing");
+    let (code, out, err) = check(&good.replace("1 GB", "900 TB"));
+    assert_eq!(code, Some(0));
+    assert!(
+        err.contains(":5: storage: 900 TB is more than the file system"),
+        "{err}"
+    );
+    assert!(out.contains("900 TB"), "{out}");
     let (code, out, err) = check(&format!("{good}bogus = 1\ncert = \"missing.pem\"\n"));
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let name = file.display();
