@@ -147,7 +147,7 @@ impl Config {
         let join_token = join_secret(&mut r, folder);
         let tls = tls(&mut r, folder);
         let profile = r.string("profile").unwrap_or_else(|| "laptop".to_owned());
-        let access_log = r.string("access_log").unwrap_or_else(|| "off".to_owned());
+        let access_log = r.string("access_log").unwrap_or_else(|| "-".to_owned());
         let workers = r.number("workers", 1, MOST_WORKERS);
         let fill_parallel = r.number("fill_parallel", 1, MOST_FILL_PARALLEL);
         let (admin_listen, storage, egress) =

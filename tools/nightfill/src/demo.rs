@@ -13,6 +13,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -149,26 +150,64 @@ fn what_to_try(control: &str, steering: &str, title: &str, plan: PlanNumber, dir
     )
 }
 
-/// Packs what is not packed yet; the folders in the films' order.
+/// Packs what is not packed yet, as many at once as there are cores: an encoder keeps its threads few so that the same
+/// film gives the same bytes. The folders in the films' order.
 fn pack_all(films: &[Film], media: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(media).with_context(|| format!("cannot make {}", media.display()))?;
-    let mut folders = Vec::new();
-    for (n, film) in films.iter().enumerate() {
-        let folder = media.join(&film.id);
-        if !folder.join("title.json").is_file() {
-            println!("packing {} of {}: {}", n + 1, films.len(), film.name);
-            let status = Command::new(binary("nightfill")?)
-                .arg("pack")
-                .args(&film.args)
-                .args(["--id", &film.id, "--name", &film.name, "--out"])
-                .arg(media)
-                .arg("--overwrite")
-                .status()?;
-            ensure!(status.success(), "packing {} failed (above)", film.name);
-        }
-        folders.push(folder);
+    let missing: Vec<_> = films
+        .iter()
+        .filter(|f| !media.join(&f.id).join("title.json").is_file())
+        .collect();
+    if !missing.is_empty() {
+        println!(
+            "packing {} titles (once; kept in {})",
+            missing.len(),
+            media.display()
+        );
     }
-    Ok(folders)
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(film) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            println!("  {}", pack_one(film, media)?);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once.min(missing.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|w| w.join().expect("a panic in a worker is a bug"))
+    })?;
+    Ok(films.iter().map(|f| media.join(&f.id)).collect())
+}
+
+/// Packs one film; the line that tells what it became.
+fn pack_one(film: &Film, media: &Path) -> Result<String> {
+    let out = Command::new("setpriv") // ends the packer, and it its encoder, if the demo is killed
+        .args(["--pdeathsig", "INT", "--"])
+        .arg(binary("nightfill")?)
+        .arg("pack")
+        .args(&film.args)
+        .args(["--id", &film.id, "--name", &film.name, "--overwrite", "--out"])
+        .arg(media)
+        .output()?;
+    let told = String::from_utf8_lossy(&out.stdout);
+    let errors = String::from_utf8_lossy(&out.stderr);
+    ensure!(
+        out.status.success(),
+        "packing {} failed:\n{}",
+        film.name,
+        errors.trim_end()
+    );
+    Ok(told
+        .lines()
+        .last()
+        .unwrap_or(&film.name)
+        .trim_start_matches(&format!("{}/", media.display()))
+        .to_owned())
 }
 
 fn built_in(clip: &Path) -> Vec<Film> {
