@@ -88,12 +88,13 @@ pub async fn run(args: &DemoArgs) -> Result<()> {
     }
     let mut layout = Layout::two_sites(Net::DEMO, &run_dir)?;
     layout.players = Some(absolute(&args.players)?);
-    let cdn = LocalCdn::start(layout).await?;
+    let mut cdn = LocalCdn::start(layout).await?;
     tokio::select! {
         shown = show(&cdn, args, &titles) => shown?,
         () = told_to_stop() => {}
     }
     println!("stopping");
+    cdn.appliances.retain(|_, program| program.is_running()); // the newcomer was told to kill one
     cdn.stop().await
 }
 
@@ -124,30 +125,40 @@ async fn show(cdn: &LocalCdn, args: &DemoArgs, titles: &[PathBuf]) -> Result<()>
     if args.once {
         return watch(cdn, titles, &checked).await;
     }
-    let control = cdn.control.url()?;
-    let title = title_id(&titles[0])?;
-    print!(
-        "{}",
-        what_to_try(&control, &cdn.steering.url()?, &title, number, &args.dir)
-    );
+    print!("{}", what_to_try(cdn, &title_id(&titles[0])?, number)?);
     std::future::pending().await
 }
 
-fn what_to_try(control: &str, steering: &str, title: &str, plan: PlanNumber, dir: &Path) -> String {
-    format!(
+fn what_to_try(cdn: &LocalCdn, title: &str, plan: PlanNumber) -> Result<String> {
+    let (control, steering) = (cdn.control.url()?, cdn.steering.url()?);
+    let (nightfill, server) = (shown(&binary("nightfill")?), shown(&binary("oca-server")?));
+    let run = shown(&cdn.layout.dir);
+    let pids: Vec<_> = cdn
+        .appliances
+        .iter()
+        .map(|(id, program)| format!("{id} is {}", program.id()))
+        .collect();
+    let pids = pids.join(", ");
+    Ok(format!(
         "\nA whole CDN runs on this machine. Ctrl-C stops it.\n\n\
          operator page   {control}/\n\
          player page     {control}/player\n\
          API             {control}/v1/openapi.json\n\n\
-         Try:\n\
-         - play a title, then stop its appliance: kill -9 the `oca-server run` that the player page names\n\
-         - ask why an appliance was chosen:  nightfill explain --steering {steering} --client 127.0.0.1 --asset {title}\n\
-         - a viewer of the other site:       nightfill explain --steering {steering} --client 10.2.0.9 --asset {title}\n\
-         - drain an appliance:               nightfill drain north-1 --control {control} --token-file {dir}/run/control/admin.token\n\
-         - look at the plan:                 nightfill plan show {plan} --control {control}\n\
-         - logs of every program:            {dir}/run/log\n",
-        dir = dir.display()
-    )
+         Things to try, while a title plays:\n\n\
+         why this appliance?        {nightfill} explain --steering {steering} --client 127.0.0.1 --asset {title}\n\
+         a viewer of another site   {nightfill} explain --steering {steering} --client 10.2.0.9 --asset {title}\n\
+         drain an appliance         {nightfill} drain north-1 --control {control} --token-file {run}/control/admin.token\n\
+         pull a cable               kill -9 PID        # {pids}\n\
+         plug it in again           {server} run --config {run}/north-1.toml\n\
+         what is where, and why     {nightfill} plan show {plan} --control {control}; cat {run}/plan/report-{plan}.md\n\
+         logs of every program      ls {run}/log\n",
+    ))
+}
+
+/// A path as one types it: relative to the current folder where it lies below.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
 /// Packs what is not packed yet, as many at once as there are cores: an encoder keeps its threads few so that the same
