@@ -72,6 +72,18 @@ pub enum ClientError {
         /// What the control plane says.
         detail: String,
     },
+    /// Something else than a control plane answers at the address.
+    #[error(
+        "{call}: {status}: {base} answers, but is no control plane. Give the address that `control-plane serve` listens on"
+    )]
+    Stranger {
+        /// Method and path.
+        call: String,
+        /// HTTP status.
+        status: u16,
+        /// The address.
+        base: String,
+    },
     /// The answer is not what this release expects.
     #[error("{call}: the answer is not understood ({what}). Are both of the same release?")]
     Answer {
@@ -352,6 +364,14 @@ impl Client {
                 status: status.as_u16(),
                 detail,
             },
+            // A control plane has every call of this table; what it lacks it names.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if !is_ours(&text) => {
+                ClientError::Stranger {
+                    call,
+                    status: status.as_u16(),
+                    base: self.base.as_str().trim_end_matches('/').to_owned(),
+                }
+            }
             _ => ClientError::Refused {
                 call,
                 status: status.as_u16(),
@@ -383,6 +403,16 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
+/// Whether a 404 or 405 is a control plane's "there is no such thing", not any server's "there is no such page".
+fn is_ours(text: &str) -> bool {
+    serde_json::from_str::<Problem>(text).is_ok_and(|p| {
+        let ours = ["not_found", "unknown_route", "wrong_method"];
+        p.kind
+            .strip_prefix("urn:nightfill:")
+            .is_some_and(|k| ours.contains(&k))
+    })
+}
+
 /// The problem's own words, or the beginning of whatever was answered.
 pub(crate) fn explanation(status: StatusCode, text: &str) -> String {
     let said = match serde_json::from_str::<Problem>(text) {
@@ -409,6 +439,15 @@ mod tests {
         );
         assert_eq!(explanation(StatusCode::BAD_GATEWAY, "<html>"), "<html>");
         assert_eq!(explanation(StatusCode::BAD_GATEWAY, ""), "Bad Gateway");
+    }
+
+    #[test]
+    fn other_servers_are_told_from_a_control_plane() {
+        let problem =
+            |kind: &str| format!(r#"{{"type":"urn:nightfill:{kind}","title":"","status":404,"detail":""}}"#);
+        assert!(is_ours(&problem("not_found")), "no such appliance");
+        assert!(!is_ours(&problem("not-found")), "the steering service");
+        assert!(!is_ours("<html>404</html>"));
     }
 
     #[test]

@@ -89,7 +89,9 @@ fn client(args: &ControlArgs) -> anyhow::Result<Client> {
         Some(file) => {
             let text =
                 std::fs::read_to_string(file).with_context(|| format!("token file {}", file.display()))?;
-            Some(text.trim().to_owned())
+            let token = text.trim();
+            anyhow::ensure!(!token.is_empty(), "token file {} is empty", file.display());
+            Some(token.to_owned())
         }
     };
     Ok(Client::new(&args.control, token)?)
@@ -156,7 +158,7 @@ pub async fn join_token(args: JoinTokenArgs) -> anyhow::Result<()> {
     let answer = client(&args.control)?.new_join_token(&wish).await?;
     println!("{}", answer.token);
     eprintln!(
-        "for {} to join {} once, until {}",
+        "for {} to join {} once, until {}; put it into the file that its configuration names as join_token_file",
         wish.appliance, wish.site, answer.expires
     );
     Ok(())
@@ -169,7 +171,7 @@ pub async fn token(args: TokenArgs) -> anyhow::Result<()> {
         name: args.name,
     };
     println!("{}", client(&args.control)?.new_token(&wish).await?.token);
-    eprintln!("it is shown this once");
+    eprintln!("keep it in a file that only its user can read: it is not shown again");
     Ok(())
 }
 

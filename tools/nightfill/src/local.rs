@@ -346,7 +346,10 @@ impl LocalCdn {
             date,
             "--activate",
         ];
-        self.run("fill-planner", &args)?;
+        let reports = self.layout.dir.join("plan").display().to_string();
+        let lock = self.layout.dir.join("planner.lock").display().to_string();
+        let files = ["--out", &reports, "--lock", &lock];
+        self.run("fill-planner", &[&args[..], &files].concat())?;
         let plans = self.client.plans().await?;
         plans
             .iter()
