@@ -5,7 +5,7 @@
 
 use crate::{
     metrics::Metrics,
-    namespace::{Found, Namespace},
+    namespace::{Found, Namespace, Record},
 };
 use cdn_types::ObjectDigest;
 use lru::LruCache;
@@ -17,7 +17,7 @@ use std::{
     num::NonZeroUsize,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     rc::Rc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 /// How long a plain tree's entry is used before the file is looked at again.
@@ -42,8 +42,8 @@ pub struct OpenFile {
     pub media_type: &'static str,
     /// The object, if it is one of the store.
     pub digest: Option<ObjectDigest>,
-    /// Last-Modified that the namespace asked for.
-    asked: Option<SystemTime>,
+    /// What the namespace knew of it.
+    record: Option<Record>,
     identity: (u64, u64, i64, i64),
 }
 
@@ -72,7 +72,7 @@ impl OpenFiles {
     /// The open file of what the namespace found.
     ///
     /// # Errors
-    /// When it cannot be opened or is no regular file; [`io::ErrorKind::NotFound`] covers all that a viewer may
+    /// When it cannot be opened, is no regular file or not as long as its record; [`io::ErrorKind::NotFound`] covers all that a viewer may
     /// take for "there is none".
     pub fn open(&mut self, namespace: &dyn Namespace, found: &Found) -> io::Result<Rc<OpenFile>> {
         let now = Instant::now();
@@ -103,6 +103,11 @@ impl OpenFiles {
                 return Err(other.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()));
             }
         };
+        if let Some(record) = found.record.filter(|r| r.size != meta.size()) {
+            self.forget(found);
+            let text = format!("it has {} bytes, its record says {}", meta.size(), record.size);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         if let Some(entry) = self.entries.get_mut(key)
             && entry.open.identity == identity(&meta)
             && entry.open.is_for(found)
@@ -154,17 +159,16 @@ impl Drop for OpenFiles {
 impl OpenFile {
     /// Whether its facts are those of what was found now.
     fn is_for(&self, found: &Found) -> bool {
-        self.digest == found.digest && self.asked == found.modified
+        self.digest == found.digest && self.record == found.record
     }
 
     fn new(file: File, meta: &Metadata, found: &Found) -> Self {
-        let of_file = meta.modified().unwrap_or(UNIX_EPOCH);
-        let since_1970 = |t: SystemTime| t.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified = since_1970(found.modified.unwrap_or(of_file));
+        let modified = meta.modified().unwrap_or(UNIX_EPOCH);
+        let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         let size = meta.size();
         let etag = match &found.digest {
             Some(digest) => etag::of_digest(digest),
-            None => etag::of_file(size, since_1970(of_file)),
+            None => etag::of_file(size, modified),
         };
         let name = found.file.to_string_lossy();
         Self {
@@ -175,7 +179,7 @@ impl OpenFile {
             last_modified: httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(modified.as_secs())),
             media_type: media_type::of(&name),
             digest: found.digest,
-            asked: found.modified,
+            record: found.record,
             identity: identity(meta),
         }
     }

@@ -8,7 +8,6 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::Arc,
-    time::SystemTime,
 };
 
 pub mod directory;
@@ -25,8 +24,17 @@ pub struct Found {
     pub media_type: Option<Arc<str>>,
     /// Whether the path can never mean other bytes (`Cache-Control: immutable`).
     pub immutable: bool,
-    /// Last-Modified; absent = the file's own modification time.
-    pub modified: Option<SystemTime>,
+    /// What is known of the bytes apart from the file; absent in a plain directory tree.
+    pub record: Option<Record>,
+}
+
+/// What an object's file must be: one that differs is not served, however it came to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Size in bytes when it was verified.
+    pub size: u64,
+    /// Changes whenever the object was verified anew: the file may be another one since.
+    pub revision: u64,
 }
 
 /// Maps URL paths to files and is told what was sent of them.

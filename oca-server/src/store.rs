@@ -10,7 +10,7 @@ pub mod index;
 pub mod layout;
 pub mod partial;
 
-use crate::namespace::{Found, Namespace};
+use crate::namespace::{Found, Namespace, Record};
 use arc_swap::ArcSwap;
 use cdn_types::{Bytes, Hour, ObjectDigest, plan::PlanItem, time::Timestamp};
 use demand::DemandTables;
@@ -27,7 +27,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 use tokio::sync::Notify;
@@ -85,7 +88,16 @@ pub struct Budget {
 struct Object {
     digest: ObjectDigest,
     file: PathBuf,
-    offered: AtomicBool,
+    /// Verified size; set before it is offered.
+    size: AtomicU64,
+    /// Which verification offers it, by a number that no other has; 0 = it is not offered.
+    offered: AtomicU64,
+}
+
+impl Object {
+    fn is_offered(&self) -> bool {
+        self.offered.load(Acquire) > 0
+    }
 }
 
 /// What the send path reads.
@@ -199,11 +211,11 @@ impl Store {
             .copied()
             .filter(|d| !state.listed.contains(d))
             .collect();
+        self.rebuild_routes(&state); // first of all: a partial that cannot be removed must not keep back the plan
         for digest in stale {
             partial::remove(&self.layout, &digest)?;
             state.partial.remove(&digest);
         }
-        self.rebuild_routes(&state);
         Ok(())
     }
 
@@ -234,34 +246,37 @@ impl Store {
     }
 
     fn new_object(&self, digest: ObjectDigest, state: &State) -> Arc<Object> {
-        let held = matches!(state.on_disk.get(&digest), Some((_, Disk::Held)));
+        let held = match state.on_disk.get(&digest) {
+            Some((size, Disk::Held)) => Some(size.0),
+            _ => None,
+        };
         Arc::new(Object {
             digest,
             file: self.layout.object(&digest),
-            offered: AtomicBool::new(held),
+            size: AtomicU64::new(held.unwrap_or(0)),
+            offered: AtomicU64::new(held.map_or(0, |_| self.next_generation())),
         })
     }
 
-    /// Sets whether an object is offered; answers whether it was.
-    fn set_offered(&self, digest: &ObjectDigest, on: bool) -> bool {
+    fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Stops offering an object; answers whether it was offered.
+    fn withdraw(&self, digest: &ObjectDigest) -> bool {
         let routes = self.routes.load();
-        let before = routes
-            .objects
-            .get(digest)
-            .is_some_and(|o| o.offered.swap(on, Relaxed));
-        if before != on {
-            self.generation.fetch_add(1, Relaxed);
+        let object = routes.objects.get(digest);
+        let was = object.is_some_and(|o| o.offered.swap(0, Relaxed) > 0);
+        if was {
+            self.next_generation();
         }
-        before
+        was
     }
 
     /// Whether an object is offered to viewers now.
     pub fn offers(&self, digest: &ObjectDigest) -> bool {
         let routes = self.routes.load();
-        routes
-            .objects
-            .get(digest)
-            .is_some_and(|o| o.offered.load(Relaxed))
+        routes.objects.get(digest).is_some_and(|o| o.is_offered())
     }
 
     /// Everything that is offered, and a number that grows whenever it changes.
@@ -269,7 +284,7 @@ impl Store {
         // The number is read first: a change in between shows up as a further one later.
         let generation = self.generation();
         let routes = self.routes.load();
-        let offered = routes.objects.values().filter(|o| o.offered.load(Relaxed));
+        let offered = routes.objects.values().filter(|o| o.is_offered());
         (generation, offered.map(|o| o.digest).collect())
     }
 
@@ -363,7 +378,10 @@ impl Store {
 
     fn offer_locked(&self, state: &mut State, digest: &ObjectDigest, size: Bytes) {
         state.on_disk.insert(*digest, (size, Disk::Held));
-        self.set_offered(digest, true);
+        if let Some(object) = self.routes.load().objects.get(digest) {
+            object.size.store(size.0, Relaxed);
+            object.offered.store(self.next_generation(), Release);
+        }
     }
 
     /// Verifies an object that lies on the disk, from the first byte to the last: offered if it is right, removed
@@ -390,7 +408,7 @@ impl Store {
 
     fn drop_locked(&self, state: &mut State, digests: &[ObjectDigest]) -> io::Result<()> {
         for digest in digests {
-            self.set_offered(digest, false);
+            self.withdraw(digest);
             layout::remove_if_there(&self.layout.object(digest))?;
             state.on_disk.remove(digest);
             tracing::info!(object = %digest.short(), "dropped");
@@ -430,17 +448,16 @@ impl Store {
             self.drop_locked(&mut self.state(), &[*digest])?;
             return Ok(false);
         }
-        let right = matches!(partial::digest_file(&aside), Ok((_, whole, _)) if whole == *digest);
-        if right {
+        if let Ok((size, whole, _)) = partial::digest_file(&aside)
+            && whole == *digest
+        {
             fs::rename(&aside, &from)?;
-            let mut state = self.state();
-            let size = state.on_disk.get(digest).map_or(Bytes(0), |(size, _)| *size);
-            self.offer_locked(&mut state, digest, size);
-        } else {
-            layout::remove_if_there(&aside)?;
-            self.drop_locked(&mut self.state(), &[*digest])?;
+            self.offer_locked(&mut self.state(), digest, size);
+            return Ok(true);
         }
-        Ok(right)
+        layout::remove_if_there(&aside)?;
+        self.drop_locked(&mut self.state(), &[*digest])?;
+        Ok(false)
     }
 }
 
@@ -448,12 +465,16 @@ impl Namespace for Store {
     fn find(&self, path: &str) -> Option<Found> {
         let routes = self.routes.load();
         let route = routes.paths.get(path)?;
-        route.object.offered.load(Relaxed).then(|| Found {
+        let revision = route.object.offered.load(Acquire);
+        (revision > 0).then(|| Found {
             file: route.object.file.clone(),
             digest: Some(route.object.digest),
             media_type: Some(route.media_type.clone()),
             immutable: true,
-            modified: None,
+            record: Some(Record {
+                size: route.object.size.load(Relaxed),
+                revision,
+            }),
         })
     }
 
@@ -463,7 +484,7 @@ impl Namespace for Store {
     }
 
     fn suspect(&self, digest: &ObjectDigest) {
-        if self.set_offered(digest, false) {
+        if self.withdraw(digest) {
             let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
             suspects.insert(*digest);
             self.suspected.notify_one();
@@ -526,13 +547,19 @@ fn scan_objects(layout: &Layout, index: &Index) -> io::Result<BTreeMap<ObjectDig
     Ok(found)
 }
 
+/// Partial objects. What a crash left of others (a journal or block digests alone) is removed.
 fn scan_partials(layout: &Layout) -> io::Result<BTreeMap<ObjectDigest, Bytes>> {
-    let mut found = BTreeMap::new();
+    let (mut found, mut beside) = (BTreeMap::new(), Vec::new());
     for file in fs::read_dir(layout.partials())? {
         let path = file?.path();
-        if let Some(digest) = digest_of_name(&path) {
-            found.insert(digest, Bytes(fs::metadata(&path)?.len()));
+        match digest_of_name(&path) {
+            Some(digest) => _ = found.insert(digest, Bytes(fs::metadata(&path)?.len())),
+            None => beside.push(path),
         }
+    }
+    let orphan = |p: &&PathBuf| digest_of_name(&p.with_extension("")).is_none_or(|d| !found.contains_key(&d));
+    for path in beside.iter().filter(orphan) {
+        layout::remove_if_there(path)?;
     }
     Ok(found)
 }

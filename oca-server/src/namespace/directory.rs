@@ -50,7 +50,7 @@ impl Namespace for Directory {
             digest: None,
             media_type: None,
             immutable: false,
-            modified: None,
+            record: None,
         })
     }
 

@@ -154,7 +154,11 @@ impl Partial {
         if whole != self.digest || size != self.blocks.size {
             return self.damage(layout, &blocks);
         }
-        self.data.sync_all()?;
+        if let Err(e) = self.data.sync_all() {
+            // The kernel forgets which pages it could not write, and the next sync would succeed: start anew.
+            remove(layout, &self.digest)?;
+            return Err(e);
+        }
         let to = layout.object(&self.digest);
         if let Some(folder) = to.parent()
             && !folder.exists()
@@ -199,10 +203,10 @@ fn open_file(path: &Path) -> io::Result<File> {
 /// Gives the file its length and its room on the disk.
 fn reserve(file: &File, size: Bytes) -> io::Result<()> {
     use nix::errno::Errno;
-    if file.metadata()?.len() == size.0 {
-        return Ok(());
+    if file.metadata()?.len() != size.0 {
+        file.set_len(size.0)?;
     }
-    file.set_len(size.0)?;
+    // Always: the length alone, which a crash may have left, takes no room.
     let length = i64::try_from(size.0).map_err(io::Error::other)?;
     if length == 0 {
         return Ok(());

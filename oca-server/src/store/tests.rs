@@ -1,6 +1,7 @@
 //! The store against a naive model, through plans, fills, rot and crashes; and the order in which room is made.
 
 use super::*;
+use crate::{files::OpenFiles, metrics::Metrics};
 use cdn_types::{BLOCK_SIZE, Digester, TitleId};
 use oca_core::fill::byte_range;
 use proptest::prelude::*;
@@ -319,4 +320,75 @@ proptest! {
             world.check();
         }
     }
+}
+
+#[test]
+fn an_object_that_was_cut_short_is_never_served_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let object = made(1, 3000);
+    let store = Store::open(dir.path(), WIDE, 1).unwrap();
+    store.adopt(std::slice::from_ref(&object.item), &[]).unwrap();
+    fill(&store, &object).unwrap();
+    let mut files = OpenFiles::new(4, &Metrics::new());
+    let before = store.find(&object.item.path).unwrap();
+    assert_eq!(files.open(&store, &before).unwrap().size, 3000);
+    let file = fs::File::options()
+        .write(true)
+        .open(store.layout().object(&object.item.digest))
+        .unwrap();
+    file.set_len(1000).unwrap();
+    let mut other_worker = OpenFiles::new(4, &Metrics::new());
+    let error = other_worker.open(&store, &before).unwrap_err();
+    assert!(error.to_string().contains("1000 bytes"), "{error}");
+    store.suspect(&object.item.digest);
+    assert!(!store.release(&object.item.digest).unwrap());
+    fill(&store, &object).unwrap();
+    // The first worker still has the damaged file open and must not send of it.
+    let after = store.find(&object.item.path).unwrap();
+    let again = files.open(&store, &after).unwrap();
+    assert_eq!(again.file.metadata().unwrap().len(), 3000);
+}
+
+#[test]
+fn a_partial_that_cannot_be_removed_keeps_no_path_of_the_plan_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (stale, wanted) = (made(1, 3000), made(2, 3000));
+    let store = Store::open(dir.path(), WIDE, 1).unwrap();
+    store.adopt(std::slice::from_ref(&stale.item), &[]).unwrap();
+    store.open_partial(stale.item.digest, &stale.blocks).unwrap();
+    let file = store.layout().partial(&stale.item.digest);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(store.adopt(std::slice::from_ref(&wanted.item), &[]).is_err());
+    fill(&store, &wanted).unwrap();
+    assert!(store.offers(&wanted.item.digest));
+}
+
+#[test]
+fn what_a_crash_left_beside_a_partial_is_removed_and_its_room_taken_in_full() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (orphan, kept) = (made(1, 3 * BLOCK_SIZE), made(2, 3 * BLOCK_SIZE));
+    let store = Store::open(dir.path(), WIDE, 1).unwrap();
+    let layout = store.layout().clone();
+    for object in [&orphan, &kept] {
+        store.open_partial(object.item.digest, &object.blocks).unwrap();
+    }
+    drop(store);
+    fs::remove_file(layout.partial(&orphan.item.digest)).unwrap();
+    fs::write(
+        layout.partials().join(format!("{}.json.tmp", orphan.item.digest)),
+        "{",
+    )
+    .unwrap();
+    let data = fs::File::create(layout.partial(&kept.item.digest)).unwrap();
+    data.set_len(3 * BLOCK_SIZE).unwrap(); // the length came, the room did not
+    let store = Store::open(dir.path(), WIDE, 1).unwrap();
+    assert_eq!(
+        fs::read_dir(layout.partials()).unwrap().count(),
+        3,
+        "data, journal, digests of one"
+    );
+    store.open_partial(kept.item.digest, &kept.blocks).unwrap();
+    assert!(data.metadata().unwrap().blocks() * 512 >= 3 * BLOCK_SIZE);
 }
