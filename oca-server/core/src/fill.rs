@@ -360,7 +360,14 @@ impl Fill {
     }
 
     /// The object is ready to take blocks; `verified` are on the disk already.
+    /// While it is sealed, or held, nothing is news.
     pub fn opened(&mut self, item: usize, verified: BlockSet) {
+        if !matches!(self.items[item].state, State::Sealing | State::Held) {
+            self.take_blocks(item, verified);
+        }
+    }
+
+    fn take_blocks(&mut self, item: usize, verified: BlockSet) {
         let flying = BlockSet::empty(verified.blocks());
         self.items[item].state = State::Open { verified, flying };
     }
@@ -445,7 +452,7 @@ impl Fill {
             Sealed::Damaged(wrong) => {
                 let mut verified = BlockSet::full(block_count(self.items[item].size));
                 wrong.iter().for_each(|b| verified.remove(*b));
-                self.opened(item, verified);
+                self.take_blocks(item, verified);
             }
             Sealed::Foreign | Sealed::Failed => {
                 let pause = if *sealed == Sealed::Foreign {

@@ -335,3 +335,18 @@ proptest! {
         prop_assert_eq!(progress.bytes_done, progress.bytes_total);
     }
 }
+
+#[test]
+fn what_is_told_late_of_an_object_that_is_sealed_does_not_seal_it_twice() {
+    let mut fill = opened(&[2], &[0], 1);
+    let f = fetch(&mut fill, at(0));
+    f.blocks.clone().for_each(|b| fill.block_verified(f.flight, b));
+    assert_eq!(fill.poll(at(1), true), Step::Seal(0));
+    // The window closes before the end of the fetch was heard.
+    fill.ended(f.flight, at(1), End::Cancelled);
+    fill.opened(0, BlockSet::full(2));
+    assert!(matches!(fill.poll(at(1), false), Step::Busy(_)));
+    fill.sealed(0, at(2), &Sealed::Held);
+    fill.opened(0, BlockSet::full(2));
+    assert_eq!(fill.poll(at(2), false), Step::Done);
+}
