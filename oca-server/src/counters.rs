@@ -12,7 +12,7 @@ type Local = GenericLocalCounter<AtomicU64>;
 pub enum Cut {
     /// The request head did not come in time.
     HeaderTime,
-    /// The client took no byte of a response for too long.
+    /// The client took too little of a response for too long.
     SlowReader,
     /// The TLS handshake did not end in time.
     TlsHandshake,

@@ -47,8 +47,9 @@ pub struct Peer {
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<TlsAcceptor>) {
+    let slow = worker.limits.slow_read;
     let Some(acceptor) = tls else {
-        return h1::serve(worker, Wire::plain(stream), Peer { addr, tls: None }).await;
+        return h1::serve(worker, Wire::plain(stream, slow), Peer { addr, tls: None }).await;
     };
     let Some(stream) = handshake(worker, stream, &acceptor).await else {
         return;
@@ -61,18 +62,19 @@ pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls
     if session.alpn_protocol() == Some(b"h2") {
         h2::serve(worker, stream, peer).await;
     } else {
-        h1::serve(worker, Wire::tls(stream), peer).await;
+        h1::serve(worker, Wire::tls(stream, slow), peer).await;
     }
 }
 
 /// Answers the first request 429 and ends: players then fail over at once.
 pub async fn shed(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<TlsAcceptor>) {
+    let slow = worker.limits.slow_read;
     let Some(acceptor) = tls else {
-        return h1::shed(worker, Wire::plain(stream), Peer { addr, tls: None }).await;
+        return h1::shed(worker, Wire::plain(stream, slow), Peer { addr, tls: None }).await;
     };
     if let Some(stream) = handshake(worker, stream, &acceptor).await {
         let tls = version(stream.get_ref().1);
-        h1::shed(worker, Wire::tls(stream), Peer { addr, tls }).await;
+        h1::shed(worker, Wire::tls(stream, slow), Peer { addr, tls }).await;
     }
 }
 

@@ -16,7 +16,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Longest wait for the next request on a connection.
     pub idle_time: Duration,
-    /// Longest time in which a client takes no byte of a response before it is cut.
+    /// Time in which a client must take 64 KiB of a response (or the rest) in order not to be cut; in HTTP/2 it counts
+    /// over the streams of a connection.
     pub slow_read: Duration,
     /// Longest TLS handshake.
     pub handshake_time: Duration,

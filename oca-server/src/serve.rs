@@ -71,7 +71,7 @@ struct LimitArgs {
     /// Longest wait for the next request
     #[arg(long, value_name = "SECONDS")]
     idle_seconds: Option<u64>,
-    /// Longest time in which a client takes nothing
+    /// Time in which a client must take 64 KiB of a response, or the rest
     #[arg(long, value_name = "SECONDS")]
     slow_read_seconds: Option<u64>,
 }

@@ -259,28 +259,27 @@ impl<'w> Connection<'w> {
     }
 
     async fn send(&mut self, body: &ToSend, exchange: &mut Exchange) -> Result<(), SendError> {
-        let slow = self.worker.limits.slow_read;
         let pool = &self.worker.pool;
         let more = !matches!(body, ToSend::Nothing);
-        self.wire.send(&self.out, more, slow).await?;
+        self.wire.send(&self.out, more).await?;
         match body {
             ToSend::Nothing => {}
             ToSend::File(file, _, slice) => {
                 let sent = |n| exchange.sent(n);
-                self.wire.send_file(file, *slice, pool, slow, sent).await?;
+                self.wire.send_file(file, *slice, pool, sent).await?;
             }
             ToSend::Parts(file, _, parts, tail) => {
                 for part in parts {
-                    self.wire.send(&part.head, true, slow).await?;
+                    self.wire.send(&part.head, true).await?;
                     exchange.sent(part.head.len() as u64);
                     let sent = |n| exchange.sent(n);
-                    self.wire.send_file(file, part.slice, pool, slow, sent).await?;
+                    self.wire.send_file(file, part.slice, pool, sent).await?;
                 }
-                self.wire.send(tail, false, slow).await?;
+                self.wire.send(tail, false).await?;
                 exchange.sent(tail.len() as u64);
             }
         }
-        self.wire.end(slow).await
+        self.wire.end().await
     }
 
     /// Counts a response that was not sent whole; the connection is then reset by its drop.

@@ -9,7 +9,7 @@ use crate::{
         Peer, Protocol,
         exchange::{End, Exchange, Said},
         lookup::{LookUp, look_up, representation},
-        wire::{SendError, read_at},
+        wire::{LEAST_BYTES, SendError, read_at},
     },
     namespace::Found,
     worker::Worker,
@@ -36,7 +36,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -49,13 +49,42 @@ const PIECE: u64 = 64 << 10;
 const FRAME: u32 = 64 << 10;
 /// Streams that a client may reset before we accepted them (rapid reset, CVE-2023-44487), and those that we reset.
 const RESETS: usize = 64;
-/// How often an idle connection is asked whether it lives, and how long it may take to say so.
-const PING: Duration = Duration::from_secs(20);
 
 /// Progress of a connection's responses, for the slow-read and idle limits.
 struct Pulse {
     running: Cell<usize>,
+    /// When the client last had taken enough, or the first of the running responses began.
     last: Cell<Instant>,
+    /// Bytes read for it since then.
+    bytes: Cell<u64>,
+}
+
+impl Pulse {
+    fn beat(&self) {
+        self.last.set(Instant::now());
+        self.bytes.set(0);
+    }
+
+    /// What trickles is no beat: one busy stream, or small requests, would keep the stalled ones for ever.
+    fn gave(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
+        if self.bytes.get() >= LEAST_BYTES {
+            self.beat();
+        }
+    }
+
+    fn begin(&self) {
+        if self.running.replace(self.running.get() + 1) == 0 {
+            self.beat();
+        }
+    }
+
+    fn end(&self) {
+        self.running.set(self.running.get() - 1);
+        if self.running.get() == 0 {
+            self.beat();
+        }
+    }
 }
 
 /// Serves a connection after its TLS handshake.
@@ -63,6 +92,7 @@ pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer
     let pulse = Rc::new(Pulse {
         running: Cell::new(0),
         last: Cell::new(Instant::now()),
+        bytes: Cell::new(0),
     });
     let service = service_fn(|request| {
         let response = respond(worker, &pulse, peer, &request);
@@ -84,7 +114,7 @@ pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer
                 Verdict::Idle if leaving => return,
                 Verdict::Idle => {
                     leaving = true;
-                    pulse.last.set(Instant::now()); // as long again to take leave
+                    pulse.beat(); // as long again to take leave
                 }
             },
         }
@@ -101,9 +131,8 @@ fn builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
         .max_frame_size(FRAME)
         .max_send_buf_size(PIECE as usize)
         .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING);
+        .max_local_error_reset_streams(RESETS);
+    // No pings: behind a slow client's data they come too late, and the idle and slow-read limits find the dead.
     builder
 }
 
@@ -252,8 +281,7 @@ impl FileBody {
         if pieces.is_empty() {
             exchange.ended(End::Complete);
         }
-        pulse.running.set(pulse.running.get() + 1);
-        pulse.last.set(Instant::now());
+        pulse.begin();
         let worker = Rc::clone(exchange.worker());
         Self {
             file,
@@ -273,7 +301,7 @@ impl FileBody {
                 Err(error) => return Some(Err(error)),
             },
         };
-        self.pulse.last.set(Instant::now());
+        self.pulse.gave(bytes.len() as u64);
         self.exchange.sent(bytes.len() as u64);
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
@@ -344,7 +372,6 @@ impl HttpBody for FileBody {
 
 impl Drop for FileBody {
     fn drop(&mut self) {
-        self.pulse.running.set(self.pulse.running.get() - 1);
-        self.pulse.last.set(Instant::now());
+        self.pulse.end();
     }
 }

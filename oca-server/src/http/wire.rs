@@ -1,5 +1,5 @@
 //! The bytes of an HTTP/1 connection, plain or through TLS. Files go out by `sendfile` where the socket is plain and
-//! through a pooled buffer where records are sealed in this process. Both stop at a client that takes nothing, take
+//! through a pooled buffer where records are sealed in this process. Both stop at a client that takes too little, take
 //! turns with the other connections of the worker, and reset the connection unless a response was ended on purpose:
 //! a client can never take a piece of a response for the whole.
 
@@ -11,15 +11,11 @@ use crate::{
 use nix::{errno::Errno, sys::sendfile::sendfile64};
 use oca_core::range::Slice;
 use socket2::SockRef;
-use std::{
-    io,
-    os::unix::fs::FileExt,
-    time::{Duration, Instant},
-};
+use std::{io, os::unix::fs::FileExt, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -27,6 +23,11 @@ use tokio_rustls::server::TlsStream;
 const CALL: u64 = 512 << 10;
 /// Bytes after which a connection that could go on lets the others have their turn.
 const TURN: u64 = 2 << 20;
+/// Least bytes that a client must take of a response in each slow-read time ([`crate::limits::Limits::slow_read`]): a
+/// seventh of the rate of slow audio in the default time, and more than a client sends who drips to hold a connection.
+pub const LEAST_BYTES: u64 = 64 << 10;
+/// Looks at a slow client within one slow-read time.
+const LOOKS: u32 = 4;
 /// Longest wait for the peer's end after ours, and most bytes read in it (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
@@ -37,8 +38,8 @@ pub enum SendError {
     /// The client is gone.
     #[error("the client is gone: {0}")]
     Client(io::Error),
-    /// The client took nothing for too long.
-    #[error("the client takes nothing")]
+    /// The client took too little for too long.
+    #[error("the client takes too little")]
     SlowReader,
     /// The file ended before its recorded size.
     #[error("the file is shorter than its record")]
@@ -57,22 +58,25 @@ enum Kind {
 /// A connection.
 pub struct Wire {
     kind: Kind,
+    pace: Pace,
     mid_response: bool,
 }
 
 impl Wire {
-    /// Over TCP.
-    pub fn plain(stream: TcpStream) -> Self {
-        Self {
-            kind: Kind::Plain(stream),
-            mid_response: false,
-        }
+    /// Over TCP; a client that takes less than [`LEAST_BYTES`] in `slow` is cut.
+    pub fn plain(stream: TcpStream, slow: Duration) -> Self {
+        Self::new(Kind::Plain(stream), slow)
     }
 
     /// Over TLS, after the handshake.
-    pub fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub fn tls(stream: TlsStream<TcpStream>, slow: Duration) -> Self {
+        Self::new(Kind::Tls(Box::new(stream), Vec::new()), slow)
+    }
+
+    fn new(kind: Kind, slow: Duration) -> Self {
         Self {
-            kind: Kind::Tls(Box::new(stream), Vec::new()),
+            kind,
+            pace: Pace::new(slow),
             mid_response: false,
         }
     }
@@ -95,23 +99,24 @@ impl Wire {
     /// From here to [`end`](Self::end) a drop resets the connection.
     pub fn begin(&mut self) {
         self.mid_response = true;
+        self.pace = Pace::new(self.pace.slow);
     }
 
     /// Gives everything that was held back to the kernel; the response is whole.
-    pub async fn end(&mut self, slow: Duration) -> Result<(), SendError> {
+    pub async fn end(&mut self) -> Result<(), SendError> {
         if let Kind::Tls(stream, held) = &mut self.kind {
             let held = std::mem::take(held);
-            write_all(stream, &held, slow).await?;
-            flush(stream, slow).await?;
+            write_all(stream, &held, &mut self.pace).await?;
+            flush(stream, &mut self.pace).await?;
         }
         self.mid_response = false;
         Ok(())
     }
 
     /// Sends `bytes`; with `more` they may wait for what comes next.
-    pub async fn send(&mut self, bytes: &[u8], more: bool, slow: Duration) -> Result<(), SendError> {
+    pub async fn send(&mut self, bytes: &[u8], more: bool) -> Result<(), SendError> {
         match &mut self.kind {
-            Kind::Plain(stream) => send_plain(stream, bytes, more, slow).await,
+            Kind::Plain(stream) => send_plain(stream, bytes, more, &mut self.pace).await,
             Kind::Tls(_, held) => {
                 held.extend_from_slice(bytes);
                 Ok(())
@@ -125,14 +130,14 @@ impl Wire {
         file: &OpenFile,
         slice: Slice,
         pool: &Pool,
-        slow: Duration,
         sent: impl FnMut(u64),
     ) -> Result<(), SendError> {
+        let pace = &mut self.pace;
         match &mut self.kind {
-            Kind::Plain(stream) => sendfile(stream, file, slice, slow, sent).await,
+            Kind::Plain(stream) => sendfile(stream, file, slice, pace, sent).await,
             Kind::Tls(stream, held) => {
                 let held = std::mem::take(held);
-                seal_file(stream, held, file, slice, (pool, slow), sent).await
+                seal_file(stream, held, file, slice, (pool, pace), sent).await
             }
         }
     }
@@ -172,7 +177,7 @@ async fn send_plain(
     stream: &TcpStream,
     mut bytes: &[u8],
     more: bool,
-    slow: Duration,
+    pace: &mut Pace,
 ) -> Result<(), SendError> {
     let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
     while !bytes.is_empty() {
@@ -180,8 +185,11 @@ async fn send_plain(
             SockRef::from(stream).send_with_flags(bytes, flags)
         });
         match sent {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => writable(stream, slow).await?,
+            Ok(n) => {
+                pace.given += n as u64;
+                bytes = &bytes[n..];
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => writable(stream, pace).await?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(SendError::Client(e)),
         }
@@ -193,7 +201,7 @@ async fn sendfile(
     stream: &TcpStream,
     file: &OpenFile,
     slice: Slice,
-    slow: Duration,
+    pace: &mut Pace,
     mut sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
     let (mut left, mut turn) = (slice.len, TURN);
@@ -208,11 +216,12 @@ async fn sendfile(
             Ok(n) => {
                 let n = n as u64;
                 sent(n);
+                pace.given += n;
                 left -= n;
                 turn = turn.saturating_sub(n);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                writable(stream, slow).await?;
+                writable(stream, pace).await?;
                 turn = TURN;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -253,14 +262,14 @@ async fn seal_file(
     held: Vec<u8>,
     file: &OpenFile,
     slice: Slice,
-    (pool, slow): (&Pool, Duration),
+    (pool, pace): (&Pool, &mut Pace),
     mut sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
     let mut room = BUFFER;
     if !held.is_empty() && held.len() < BUFFER / 2 {
         room -= held.len();
     } else {
-        write_all(stream, &held, slow).await?;
+        write_all(stream, &held, pace).await?;
     }
     let (mut offset, mut left, mut turn) = (slice.offset, slice.len, TURN);
     while left > 0 {
@@ -269,7 +278,7 @@ async fn seal_file(
         buffer.0[..start].copy_from_slice(&held[..start]);
         let want = usize::try_from(left).unwrap_or(room).min(room);
         let n = read_at(file, &mut buffer.0[start..start + want], offset)?;
-        write_all(stream, &buffer.0[..start + n], slow).await?;
+        write_all(stream, &buffer.0[..start + n], pace).await?;
         drop(buffer);
         sent(n as u64);
         (offset, left, room) = (offset + n as u64, left - n as u64, BUFFER);
@@ -312,70 +321,77 @@ pub fn read_at(file: &OpenFile, buffer: &mut [u8], offset: u64) -> Result<usize,
 async fn write_all(
     stream: &mut TlsStream<TcpStream>,
     mut bytes: &[u8],
-    slow: Duration,
+    pace: &mut Pace,
 ) -> Result<(), SendError> {
     while !bytes.is_empty() {
-        let mut progress = Progress::new(slow);
-        match timeout(progress.pause(), stream.write(bytes)).await {
-            Ok(Ok(n)) => bytes = &bytes[n..],
-            Ok(Err(e)) => return Err(SendError::Client(e)),
-            Err(_) => progress.check(stream.get_ref().0)?,
+        if let Ok(written) = timeout_at(pace.next_look, stream.write(bytes)).await {
+            let n = written.map_err(SendError::Client)?;
+            pace.given += n as u64;
+            bytes = &bytes[n..];
         }
+        pace.look(stream.get_ref().0)?;
     }
     Ok(())
 }
 
-async fn flush(stream: &mut TlsStream<TcpStream>, slow: Duration) -> Result<(), SendError> {
-    let mut progress = Progress::new(slow);
+async fn flush(stream: &mut TlsStream<TcpStream>, pace: &mut Pace) -> Result<(), SendError> {
     loop {
-        match timeout(progress.pause(), stream.flush()).await {
-            Ok(result) => return result.map_err(SendError::Client),
-            Err(_) => progress.check(stream.get_ref().0)?,
+        if let Ok(result) = timeout_at(pace.next_look, stream.flush()).await {
+            return result.map_err(SendError::Client);
+        }
+        pace.look(stream.get_ref().0)?;
+    }
+}
+
+async fn writable(stream: &TcpStream, pace: &mut Pace) -> Result<(), SendError> {
+    loop {
+        let ready = timeout_at(pace.next_look, stream.writable()).await;
+        pace.look(stream)?;
+        if let Ok(result) = ready {
+            return result.map_err(SendError::Client);
         }
     }
 }
 
-async fn writable(stream: &TcpStream, slow: Duration) -> Result<(), SendError> {
-    let mut progress = Progress::new(slow);
-    loop {
-        match timeout(progress.pause(), stream.writable()).await {
-            Ok(result) => return result.map_err(SendError::Client),
-            Err(_) => progress.check(stream)?,
-        }
-    }
-}
-
-/// Watches whether a client that cannot be written to still takes bytes out of the send queue: a slow one may need
-/// long to make the socket writable again, one that stopped takes nothing at all.
-struct Progress {
+/// Watches whether a client takes its response at the least rate: [`LEAST_BYTES`] in each slow-read time. What counts
+/// is what it acknowledged: a socket that became writable says only that a few bytes moved.
+struct Pace {
     slow: Duration,
     since: Instant,
-    queued: Option<u64>,
+    next_look: Instant,
+    /// Bytes given to the kernel or the sealer.
+    given: u64,
+    /// Bytes that the client had taken at `since`.
+    taken: u64,
 }
 
-impl Progress {
+impl Pace {
     fn new(slow: Duration) -> Self {
+        let now = Instant::now();
         Self {
             slow,
-            since: Instant::now(),
-            queued: None,
+            since: now,
+            next_look: now + slow / LOOKS,
+            given: 0,
+            taken: 0,
         }
     }
 
-    /// How long to wait before the next look.
-    fn pause(&self) -> Duration {
-        self.slow / 4
-    }
-
-    fn check(&mut self, stream: &TcpStream) -> Result<(), SendError> {
-        let queued = sys::unacknowledged(stream).map_err(SendError::Client)?;
-        if self.queued.replace(queued).is_some_and(|before| queued < before) {
-            self.since = Instant::now();
+    /// Looks at the client if it is time for it.
+    fn look(&mut self, tcp: &TcpStream) -> Result<(), SendError> {
+        let now = Instant::now();
+        if now < self.next_look {
+            return Ok(());
         }
-        if self.since.elapsed() >= self.slow {
-            Err(SendError::SlowReader)
-        } else {
-            Ok(())
+        self.next_look = now + self.slow / LOOKS;
+        let queued = sys::unacknowledged(tcp).map_err(SendError::Client)?;
+        let taken = self.given.saturating_sub(queued);
+        // With an empty queue the client waits for us.
+        if queued == 0 || taken >= self.taken + LEAST_BYTES {
+            (self.since, self.taken) = (now, taken);
+        } else if now - self.since >= self.slow {
+            return Err(SendError::SlowReader);
         }
+        Ok(())
     }
 }

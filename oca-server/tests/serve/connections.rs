@@ -365,3 +365,20 @@ fn two_hundred_connections_at_once_all_get_their_bytes() {
         );
     }
 }
+
+#[test]
+fn a_client_that_drips_is_cut() {
+    let root = tree();
+    let server = Server::start(root.path(), &["--slow-read-seconds", "2"]);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap(); // else the kernel takes in its name
+    socket.connect(&server.http().into()).unwrap();
+    let mut drip = TcpStream::from(socket);
+    drip.write_all(b"GET /f.mp4 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut buffer = [0; 256]; // with each look of `until`: some 10 KiB a second
+    crate::support::until("it is cut", || {
+        let gone = drip.read(&mut buffer).is_err();
+        gone || server.log().iter().any(|l| l["end"] == "slow_reader")
+    });
+    server.logged("slow_reader", |l| l["end"] == "slow_reader");
+}
