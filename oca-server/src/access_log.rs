@@ -4,17 +4,21 @@
 use crate::metrics::Metrics;
 use prometheus::IntCounter;
 use std::{
+    convert::Infallible,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::PathBuf,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread,
+    time::Duration,
 };
 
 /// Bytes of lines after which a worker hands its batch over; it also does so a few times a second.
 pub const BATCH_BYTES: usize = 16 << 10;
 /// Batches that wait for the writer at most: with [`BATCH_BYTES`] about 4 MiB, some 10,000 requests.
 const QUEUE: usize = 256;
+/// Longest wait at the end for a writer that the reader of its pipe holds up.
+const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// Where the lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +53,8 @@ struct Batch {
 #[derive(Debug)]
 pub struct AccessLog {
     queue: Option<SyncSender<Batch>>,
-    writer: Option<thread::JoinHandle<()>>,
+    /// Disconnected when the writer has ended; nothing is ever sent.
+    writer: Option<Receiver<Infallible>>,
     dropped: IntCounter,
 }
 
@@ -72,9 +77,13 @@ impl AccessLog {
         };
         let (sender, receiver) = sync_channel(QUEUE);
         let dropped = log.dropped.clone();
-        let writer = thread::Builder::new()
+        let (alive, writer) = mpsc::channel();
+        thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_all(&receiver, out, &dropped))
+            .spawn(move || {
+                let _alive = alive;
+                write_all(&receiver, out, &dropped);
+            })
             .map_err(|e| (path, e))?;
         log.queue = Some(sender);
         log.writer = Some(writer);
@@ -91,13 +100,14 @@ impl AccessLog {
         }
     }
 
-    /// Writes what is queued and ends the writer; every [`LogSender`] must be gone.
+    /// Writes what is queued and ends the writer, but never waits for long: the end of the process must not depend on
+    /// who reads the log. Every [`LogSender`] must be gone.
     pub fn close(self) {
         drop(self.queue);
         if let Some(writer) = self.writer
-            && writer.join().is_err()
+            && writer.recv_timeout(CLOSE_TIME) == Err(RecvTimeoutError::Timeout)
         {
-            tracing::error!("the access-log writer ended by a panic");
+            tracing::warn!("nobody reads the access log: its last lines are lost");
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 pub struct Drain {
     draining: Arc<AtomicBool>,
     stopping: watch::Sender<bool>,
+    ended: watch::Sender<bool>,
 }
 
 impl Default for Drain {
@@ -19,6 +20,7 @@ impl Default for Drain {
         Self {
             draining: Arc::default(),
             stopping: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
         }
     }
 }
@@ -44,5 +46,14 @@ impl Drain {
     pub async fn stopped(&self) {
         let mut rx = self.stopping.subscribe();
         let _ = rx.wait_for(|s| *s).await; // the sender lives in self
+    }
+    /// Tells that the last response has ended and is counted.
+    pub fn end(&self) {
+        self.ended.send_replace(true);
+    }
+    /// Resolves once [`end`](Self::end) was called.
+    pub async fn ended(&self) {
+        let mut rx = self.ended.subscribe();
+        let _ = rx.wait_for(|s| *s).await; // as above
     }
 }

@@ -31,7 +31,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Longest that the last report, which says that the appliance leaves, may hold up its end.
+/// Longest that each of the last reports may hold up the end of the process.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What never changes within a run.
@@ -107,7 +107,7 @@ impl Reporter {
         }
     }
 
-    /// Reports until the process ends, and once more to say so.
+    /// Reports until the process ends, once more to say so, and at last what was drawn meanwhile.
     pub async fn run(mut self) {
         let drain = self.facts.drain.clone();
         loop {
@@ -119,6 +119,15 @@ impl Reporter {
             }
         }
         let _ = tokio::time::timeout(FAREWELL, self.send()).await; // it leaves in any case
+        drain.ended().await;
+        self.gather(Timestamp::now());
+        if !self.demand.pending().is_empty() {
+            let _ = tokio::time::timeout(FAREWELL, self.send()).await; // as above
+        }
+    }
+
+    fn gather(&mut self, at: Timestamp) {
+        self.demand.gather(&self.facts.store.demand, Hour::of(at));
     }
 
     /// Sends one report; answers when the next is wanted.
@@ -148,7 +157,7 @@ impl Reporter {
 
     fn compose(&mut self, generation: u64, held: &BTreeSet<ObjectDigest>) -> Report {
         let at = Timestamp::now();
-        self.demand.gather(&self.facts.store.demand, Hour::of(at));
+        self.gather(at);
         let lost = self.demand.lost() + self.facts.store.demand.lost();
         self.facts.metrics.gauge("oca_demand_lost", &[]).set(lost as f64);
         let totals = self.facts.traffic.totals();

@@ -179,6 +179,7 @@ impl Server {
                 tracing::error!("a worker ended by a panic");
             }
         }
+        drain.end();
         self.log.close();
         in_time
     }

@@ -15,7 +15,12 @@ use cdn_types::{
     api::v1::{FillState, Report},
 };
 use control::FakeControl;
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+};
 use world::{Appliance, Media, Source, free_port, get, get_with, plan, until};
 
 const MIB: u64 = BLOCK_SIZE;
@@ -394,6 +399,28 @@ fn the_control_plane_drains_and_undrains_and_sigterm_says_farewell() {
     assert_eq!(appliance.terminate(), Some(0));
     let last = control.last_report();
     assert!(last.health.draining && !last.health.serving, "{last:?}");
+}
+
+#[test]
+fn what_is_drawn_while_it_drains_is_reported_too() {
+    let media = Media::new(&[("a.mp4", 24 * MIB)]);
+    let (control, source) = (FakeControl::start(), Source::serve(&media));
+    control.know(&media);
+    control.publish(plan(1, &[&source], &media, &["a.mp4"]));
+    let mut appliance = Appliance::start(&control, "");
+    control.report_where("the fill is done", done(1));
+    let url = appliance.url("");
+    let mut viewer = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    write!(viewer, "GET {} HTTP/1.1\r\nhost: h\r\n\r\n", media.path("a.mp4")).unwrap();
+    viewer.read_exact(&mut [0; 12]).unwrap(); // the rest does not fit the socket's buffers
+    appliance.signal();
+    control.report_where("it leaves", |r| !r.health.serving);
+    let mut rest = Vec::new();
+    viewer.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(media.bytes("a.mp4")));
+    assert_eq!(appliance.wait(), Some(0));
+    let drawn: u64 = control.last_report().demand.iter().map(|d| d.bytes.0).sum();
+    assert_eq!(drawn, 24 * MIB);
 }
 
 #[test]

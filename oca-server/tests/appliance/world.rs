@@ -283,7 +283,17 @@ impl Appliance {
 
     /// SIGTERM; answers the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
+        self.signal();
+        self.wait()
+    }
+
+    /// SIGTERM.
+    pub fn signal(&self) {
         kill(Pid::from_raw(self.running.child.id() as i32), Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits for the end; answers the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         let mut status = None;
         until("it ends after SIGTERM", || {
             status = self.running.child.try_wait().unwrap();

@@ -118,3 +118,33 @@ fn wrong_starts_are_one_clear_line() {
     assert!(String::from_utf8(out.stderr).unwrap().contains("--root"));
     assert_eq!(get(server.http(), "/small.mp4", "").status, 200);
 }
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    let root = tree();
+    let mut child = command(root.path(), &["--drain-seconds", "1"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut ready = String::new();
+    std::io::BufRead::read_line(&mut out, &mut ready).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    let addr = ready["listen"].as_str().unwrap().parse().unwrap();
+    // 300 lines of more than 1 KiB: the pipe holds 64 KiB.
+    let target = format!("/none?{}", "x".repeat(10));
+    let long = format!("User-Agent: {}\r\n", "x".repeat(1500));
+    let mut client = Client::connect(addr);
+    for _ in 0..300 {
+        client.send(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{long}\r\n"));
+        assert_eq!(client.response("GET").unwrap().status, 404);
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let mut status = None;
+    crate::support::until("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+}
