@@ -14,7 +14,7 @@ const WRITE_GAP: Duration = Duration::from_secs(10);
 /// Text of a snapshot.
 pub type Text = Arc<Vec<u8>>;
 
-/// Writes what comes over `texts` to `path`, at most once in [`WRITE_GAP`], and the last one when the sender goes.
+/// Writes what comes over `texts` to `path`, at most once in `WRITE_GAP`, and the last one when the sender goes.
 pub async fn keep(path: PathBuf, mut texts: watch::Receiver<Option<Text>>, failed: impl Fn(&io::Error)) {
     while texts.changed().await.is_ok() {
         let began = Instant::now();
