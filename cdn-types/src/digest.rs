@@ -10,7 +10,7 @@ pub const BLOCK_SIZE: u64 = 1 << 20;
 /// BLAKE3 digest (32 bytes) of an object or of a block; 64 lower-case hex digits in text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct ObjectDigest([u8; 32]);
 
 /// Why a text is no digest.

@@ -10,9 +10,7 @@ pub const MAX_ID_LEN: usize = 64;
 
 /// Why a text is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a {kind} id: 1 to 64 characters of A-Z a-z 0-9 . _ - starting with a letter or digit"
-)]
+#[error("`{text}` is not {kind} id: 1 to 64 characters of A-Z a-z 0-9 . _ - starting with a letter or digit")]
 pub struct IdError {
     kind: &'static str,
     text: String,
@@ -40,7 +38,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -83,19 +81,19 @@ macro_rules! id {
 
 id!(
     /// One appliance ("open connect appliance" in the field's own term).
-    OcaId, "appliance"
+    OcaId, "an appliance"
 );
 id!(
     /// One place with one or more appliances that hear the same networks and share a fill window.
-    SiteId, "site"
+    SiteId, "a site"
 );
 id!(
     /// A group of sites whose viewers want the same things; forecasts are made per region.
-    RegionId, "region"
+    RegionId, "a region"
 );
 id!(
     /// One film or episode with all its renditions.
-    TitleId, "title"
+    TitleId, "a title"
 );
 
 /// Number of a plan. Numbers only grow: an executor refuses one that is not above what it has.

@@ -9,7 +9,7 @@ pub use jiff::{Timestamp, civil::Date};
 /// One hour of universal time, counted from 1970-01-01T00Z; `2026-11-23T14Z` in text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^-?[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9]{2}Z$", example = "2026-11-23T14Z"))]
 pub struct Hour(pub i64);
 
 /// Why a text is no hour.

@@ -348,7 +348,7 @@ mod tests {
                     fil_rate = 1\nmin_free = true\ncert = \"c.pem\"\njoin_token = \"\"\n";
         let problems = parse(text).unwrap_err();
         let expected = [
-            "a.toml:1: id: `a b` is not a appliance id",
+            "a.toml:1: id: `a b` is not an appliance id",
             "a.toml:2: control: `ftp://x` is not",
             "a.toml:4: workers: 0 is not from 1 to 1024",
             "a.toml:5: storage: `1 gb` is not a size such as",
