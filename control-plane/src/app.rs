@@ -161,7 +161,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Makes an API token in the database of `--data`.
 pub async fn make_token(args: &TokenArgs) -> anyhow::Result<String> {
-    make_dir(&args.data)?;
+    // A token in a database that no server reads would look good and be refused everywhere.
+    anyhow::ensure!(
+        args.data.join("control.db").is_file(),
+        "--data {}: there is no control.db; give the directory that `control-plane serve` was started with",
+        args.data.display()
+    );
     let store = open_store(&args.data).await?;
     let token = add_token(&store, args.role.into(), &args.name).await?;
     store.close().await;

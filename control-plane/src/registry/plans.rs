@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Highest plan number: JSON readers keep larger ones only by chance.
 const MAX_NUMBER: u64 = 1 << 53;
+/// Farthest above the highest: milliseconds since 1970 fit as numbers, and a slip of one plan leaves room for 4,000.
+const MAX_STEP: u64 = 1 << 41;
 
 impl Registry {
     /// Keeps a new plan. It is not executed until it is activated.
@@ -24,6 +26,13 @@ impl Registry {
             let mut turn = this.turn.lock().await;
             if let Some(highest) = turn.highest.filter(|h| plan.number <= *h) {
                 return Err(Refusal::StalePlan {
+                    number: plan.number,
+                    highest,
+                });
+            }
+            let highest = turn.highest.unwrap_or(PlanNumber(0));
+            if plan.number.0 - highest.0 > MAX_STEP {
+                return Err(Refusal::PlanStep {
                     number: plan.number,
                     highest,
                 });

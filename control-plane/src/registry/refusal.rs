@@ -113,6 +113,14 @@ pub enum Refusal {
     /// A number that no later one could follow.
     #[error("plan number {0} is above 2^53, which JSON readers do not keep exactly")]
     PlanNumber(PlanNumber),
+    /// A number that would use up those of all later plans.
+    #[error("plan number {number} is more than 2^41 above the highest so far, {highest}: give {next}", next = highest.0 + 1)]
+    PlanStep {
+        /// The plan's number.
+        number: PlanNumber,
+        /// Highest published.
+        highest: PlanNumber,
+    },
     /// A part for an appliance that has not joined.
     #[error("the plan has a part for appliance {0}, which has not joined")]
     PlanAppliance(OcaId),
@@ -179,6 +187,7 @@ impl From<Refusal> for ApiProblem {
             | R::CountTooLarge(_)
             | R::Plan(_)
             | R::PlanNumber(_)
+            | R::PlanStep { .. }
             | R::PlanAppliance(_)
             | R::PlanItem { .. } => Self::invalid(&refusal),
         }

@@ -65,6 +65,9 @@ async fn a_plan_must_agree_with_the_catalogue_and_the_fleet() {
         broken("no valid source", &|p| p.appliances[0].items[0].from = vec![3]),
         broken("two parts", &|p| p.appliances.push(p.appliances[0].clone())),
         broken("2^53", &|p| p.number.0 = u64::MAX),
+        broken("more than 2^41 above the highest so far", &|p| {
+            p.number.0 = 1 << 53;
+        }),
     ];
     for (word, plan) in table {
         let answer = control.post("/v1/plans", &control.admin, &plan).await;

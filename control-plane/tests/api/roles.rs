@@ -98,6 +98,17 @@ async fn tokens_are_kept_as_hashes_in_files_of_their_owner() {
         "not_found"
     );
 
+    // In another directory it would be a token that nobody knows.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_control-plane"))
+        .args(["token", "--role", "planner", "--name", "cron", "--data"])
+        .arg(elsewhere.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && text.contains("no control.db"), "{text}");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+
     let admin = control.admin.clone();
     assert!(control.terminate().await.success());
     let database = std::fs::read(dir.path().join("control.db")).unwrap();
