@@ -211,6 +211,16 @@ impl Fleet {
         }
     }
 
+    /// Takes one title away; its objects stay known until its versions are forgotten.
+    pub fn remove_title(&mut self, id: &TitleId) {
+        self.known.retire(id);
+        self.titles.remove(id);
+        self.generation += 1;
+        if self.dictionary.wants_compaction() {
+            self.compact();
+        }
+    }
+
     fn insert_title<'a>(&mut self, row: TitleRow, objects: impl Iterator<Item = &'a KnownObject>) {
         let mut title = Title {
             objects: BTreeSet::new(),

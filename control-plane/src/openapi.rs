@@ -69,6 +69,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
         ("get", &mut item.get),
         ("put", &mut item.put),
         ("post", &mut item.post),
+        ("delete", &mut item.delete),
     ];
     all.into_iter()
         .filter_map(|(method, operation)| operation.as_mut().map(|o| (method, o)))

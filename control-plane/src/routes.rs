@@ -32,7 +32,7 @@ type Answer<T> = Result<Json<T>, ApiProblem>;
 pub fn router() -> (Router<Shared>, OpenApi) {
     let (router, document) = OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(titles::list))
-        .routes(routes!(titles::get, titles::put))
+        .routes(routes!(titles::get, titles::put, titles::remove))
         .routes(routes!(titles::object))
         .routes(routes!(titles::catalogue))
         .routes(routes!(origin::info))

@@ -3,6 +3,7 @@
 //! | call | who | body → answer |
 //! |---|---|---|
 //! | `PUT /v1/titles/{title}` | admin | [`TitleRegistration`] → [`TitleSummary`] |
+//! | `DELETE /v1/titles/{title}` | admin | → 204; its objects can be resolved while an appliance or a plan lists them |
 //! | `GET /v1/titles`, `GET /v1/titles/{title}` | any | → `Vec<TitleSummary>`, [`TitleRegistration`] |
 //! | `GET /v1/objects/{digest}` | any | → [`ObjectInfo`] |
 //! | `GET /v1/catalogue` | any | → [`Catalogue`] (the planner's) |

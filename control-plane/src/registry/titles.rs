@@ -34,6 +34,22 @@ impl Registry {
         .await
     }
 
+    /// Takes a title away: its version becomes an earlier one that nothing follows.
+    pub async fn remove_title(self: &Arc<Self>, id: TitleId) -> Result<(), Refusal> {
+        self.unbroken(|this| async move {
+            let _turn = this.turn.lock().await;
+            if this.fleet().title_name(&id).is_none() {
+                return Err(Refusal::NoTitle(id));
+            }
+            this.store.retire_title(&id).await?;
+            this.apply(|fleet| fleet.remove_title(&id));
+            tracing::info!(title = %id, "title removed");
+            Ok(())
+        })
+        .await?;
+        self.forget_versions().await
+    }
+
     /// Forgets earlier versions of titles none of whose objects is held or listed by a plan that is active or may
     /// become so.
     pub async fn forget_versions(self: &Arc<Self>) -> Result<(), Refusal> {

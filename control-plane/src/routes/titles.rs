@@ -13,6 +13,7 @@ use cdn_types::{
     ObjectDigest, TitleId,
     api::v1::{Catalogue, ObjectInfo, TitleRegistration, TitleSummary},
 };
+use http::StatusCode;
 
 /// All titles.
 #[utoipa::path(get, path = "/v1/titles", tag = "titles",
@@ -42,6 +43,20 @@ pub async fn put(
     JsonBody(title): JsonBody<TitleRegistration, { limits::TITLE_BODY }>,
 ) -> Answer<TitleSummary> {
     Ok(Json(app.registry().put_title(id, title).await?))
+}
+
+/// Takes a title out of the catalogue, of steering and of planning. Its objects can be resolved as long as an appliance
+/// holds one or a plan that is active or above lists one.
+#[utoipa::path(delete, path = "/v1/titles/{title}", tag = "titles", security(("token" = ["admin"])),
+    params(("title" = TitleId, Path, description = "The title's id")),
+    responses((status = 204, description = "It is no longer registered")))]
+pub async fn remove(
+    _: Caller<Admin>,
+    State(app): State<Shared>,
+    PathPart(id): PathPart<TitleId>,
+) -> Result<StatusCode, ApiProblem> {
+    app.registry().remove_title(id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What is needed to fetch and verify one object.

@@ -59,7 +59,7 @@ CREATE TABLE holdings (
     PRIMARY KEY (appliance, object)
 );
 
--- Every version of a title whose objects may still be asked for; one of them is current.
+-- Every version of a title whose objects may still be asked for; one of them is current, none if the title was removed.
 CREATE TABLE title_versions (
     title       TEXT    NOT NULL,
     version     TEXT    NOT NULL,

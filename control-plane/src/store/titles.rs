@@ -1,6 +1,6 @@
 //! Titles, their versions, and the objects of each.
 //!
-//! A title has one current version; earlier ones stay while an appliance or a plan still lists their objects, so
+//! A title has one current version, or none when it was removed; earlier ones stay while an appliance or a plan still lists their objects, so
 //! that a fill which runs can end. A manifest is kept as its parts, once: the objects stand in their own table and
 //! `title.json` is put together from both.
 
@@ -110,6 +110,16 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
+        Ok(tx.commit().await?)
+    }
+
+    /// Leaves a title without a current version.
+    pub async fn retire_title(&self, id: &TitleId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE title_versions SET current = FALSE WHERE title = $1")
+            .bind(id.to_string())
+            .execute(&mut *tx)
+            .await?;
         Ok(tx.commit().await?)
     }
 

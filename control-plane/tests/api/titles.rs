@@ -93,3 +93,63 @@ async fn an_old_version_stays_while_it_is_held_or_planned() {
         .await
         .is(200);
 }
+
+#[tokio::test]
+async fn a_removed_title_is_gone_and_its_objects_stay_while_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::start_in(dir.path(), &[]);
+    let film = control.title("film", "a film").await;
+    let other = control.title("other", "another").await;
+    let object = |t: &TitleRegistration| format!("/v1/objects/{}", digests(t)[2]);
+    control.site("ams", "nl", "127.0.0.0/8").await;
+    let token = control.join("a1", "ams").await;
+    control
+        .report("a1", &token, &report("b", 1, &digests(&film)))
+        .await;
+    let before = control.get("/v1/fleet").await.etag();
+
+    let remove = async |control: &Control, id: &str| {
+        let path = format!("/v1/titles/{id}");
+        control
+            .call(reqwest::Method::DELETE, &path, Some(&control.admin), None)
+            .await
+    };
+    remove(&control, "other").await.is(204);
+    assert_eq!(
+        control.get(&object(&other)).await.problem(404),
+        "not_found",
+        "nobody lists it"
+    );
+    remove(&control, "film").await.is(204);
+    assert_eq!(remove(&control, "film").await.problem(404), "not_found");
+    assert_ne!(control.get("/v1/fleet").await.etag(), before, "steering is told");
+    let gone = async |control: &Control| {
+        assert!(control.fleet().await.titles.is_empty());
+        assert_eq!(control.get("/v1/titles/film").await.problem(404), "not_found");
+        assert!(
+            control
+                .get("/v1/titles")
+                .await
+                .to::<Vec<TitleSummary>>()
+                .is_empty()
+        );
+        let catalogue: Catalogue = control.get("/v1/catalogue").await.to();
+        assert!(catalogue.objects.is_empty());
+        control.get(&object(&film)).await.is(200);
+    };
+    gone(&control).await;
+    assert!(control.terminate().await.success());
+    let control = Control::start_in(dir.path(), &[]);
+    gone(&control).await;
+
+    // What was removed by mistake comes back as it was.
+    control.put("/v1/titles/film", &film).await.is(200);
+    assert_eq!(control.fleet().await.titles.len(), 1);
+    control.report("a1", &token, &report("b", 2, &[])).await;
+    remove(&control, "film").await.is(204);
+    assert_eq!(
+        control.get(&object(&film)).await.problem(404),
+        "not_found",
+        "nobody holds it any more"
+    );
+}

@@ -27,6 +27,8 @@ pub enum Command {
     Pack(PackArgs),
     /// Puts packed titles into the origin store and registers them.
     Publish(PublishArgs),
+    /// Takes titles out of the catalogue, and their files out of the origin store.
+    Unpublish(UnpublishArgs),
     /// Starts a whole CDN on this machine: packs, publishes, plans, fills, plays.
     Demo(DemoArgs),
     /// Shows sites and appliances: state, plan, fill, load.
@@ -81,6 +83,23 @@ pub struct PublishArgs {
     pub control: ControlArgs,
     /// Store that objects go to, `file:///path` or `s3://bucket/prefix`; the control plane's own if absent.
     #[arg(long, value_name = "URL")]
+    pub origin: Option<String>,
+}
+
+/// Arguments of `unpublish`.
+#[derive(Debug, clap::Args)]
+pub struct UnpublishArgs {
+    /// Ids of the titles.
+    #[arg(required = true, value_name = "TITLE")]
+    pub titles: Vec<TitleId>,
+    /// Leaves the files in the origin store, for fills that run or to publish the title again.
+    #[arg(long)]
+    pub keep_objects: bool,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
+    /// Store that the files are in, `file:///path` or `s3://bucket/prefix`; the control plane's own if absent.
+    #[arg(long, value_name = "URL", conflicts_with = "keep_objects")]
     pub origin: Option<String>,
 }
 
@@ -326,6 +345,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Pack(args) => until_interrupt(commands::pack(args)).await?,
         Command::Publish(args) => until_interrupt(commands::publish(args)).await?,
+        Command::Unpublish(args) => commands::unpublish(args).await?,
         Command::Demo(args) => demo::run(&args).await?,
         Command::Status(control) => commands::status(&control).await?,
         Command::Site(SiteCommand::Put(args)) => commands::put_site(args).await?,

@@ -138,6 +138,14 @@ impl Client {
         self.send(Method::PUT, &format!("/v1/titles/{}", title.manifest.id), title)
             .await
     }
+    /// Takes a title out of the catalogue and of steering.
+    pub async fn remove_title(&self, id: &TitleId) -> Result<()> {
+        let path = format!("/v1/titles/{id}");
+        let request = self.request(Method::DELETE, &path).timeout(ANSWER_TIMEOUT);
+        self.answer(request, &call(&Method::DELETE, &path))
+            .await
+            .map(drop)
+    }
     /// All titles.
     pub async fn titles(&self) -> Result<Vec<TitleSummary>> {
         self.get("/v1/titles").await

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         ApplianceArgs, ControlArgs, ExplainArgs, JoinTokenArgs, PackArgs, PlanCommand, PublishArgs,
-        PutSiteArgs, TokenArgs, VerifyArgs, id_from,
+        PutSiteArgs, TokenArgs, UnpublishArgs, VerifyArgs, id_from,
     },
     client::Client,
     explain, fleet,
@@ -111,6 +111,17 @@ pub async fn publish(args: PublishArgs) -> anyhow::Result<()> {
             s.id, s.version, s.size, done.stored, done.skipped
         );
     }
+    Ok(())
+}
+
+/// `unpublish`.
+pub async fn unpublish(args: UnpublishArgs) -> anyhow::Result<()> {
+    let client = client(&args.control)?;
+    for id in &args.titles {
+        let removed = publish::unpublish(id, &client, args.origin.as_deref(), args.keep_objects).await?;
+        println!("{id}: no longer registered, {removed} files removed from the origin store");
+    }
+    eprintln!("appliances drop what they hold of it when the next plan is active");
     Ok(())
 }
 

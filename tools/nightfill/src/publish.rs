@@ -12,10 +12,11 @@ use crate::{
     progress::Progress,
 };
 use cdn_types::{
-    Bytes,
+    Bytes, TitleId,
     api::v1::{TitleRegistration, TitleSummary},
     title::{TitleError, TitleManifest, TitleObject},
 };
+use futures_util::TryStreamExt;
 use object_store::{
     Attribute, Attributes, ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, buffered::BufWriter,
     local::LocalFileSystem, prefix::PrefixStore,
@@ -146,6 +147,46 @@ pub async fn publish(
         stored,
         skipped,
     })
+}
+
+/// Takes the title out of the catalogue, then its files, of every version, out of the store: nobody is sent to a file
+/// that is gone. With `keep_objects` the store is not touched. Returns how many files were removed.
+pub async fn unpublish(
+    id: &TitleId,
+    client: &Client,
+    store: Option<&str>,
+    keep_objects: bool,
+) -> Result<u64, PublishError> {
+    if keep_objects {
+        client.remove_title(id).await?;
+        return Ok(0);
+    }
+    let store = match store {
+        Some(store) => store.to_owned(),
+        None => client.origin().await?.store,
+    };
+    // A store that cannot be opened is told while the title is still there.
+    let origin = open_store(&store)?;
+    client.remove_title(id).await?;
+    let folder = object_store::path::Path::from(format!("t/{id}"));
+    remove_all(origin.as_ref(), &folder)
+        .await
+        .map_err(|e| PublishError::Store {
+            store,
+            what: format!(
+                "{id} is no longer registered, but its files remain: {e}. Remove {folder}/ by hand"
+            ),
+        })
+}
+
+async fn remove_all(store: &dyn ObjectStore, folder: &object_store::path::Path) -> object_store::Result<u64> {
+    let mut removed = 0;
+    let mut files = store.list(Some(folder));
+    while let Some(file) = files.try_next().await? {
+        store.delete(&file.location).await?;
+        removed += 1;
+    }
+    Ok(removed)
 }
 
 struct Counter<'a> {

@@ -63,6 +63,29 @@ async fn put_title(
     Json(summary).into_response()
 }
 
+async fn remove_title(
+    State(control): State<Control>,
+    UrlPath(id): UrlPath<String>,
+) -> axum::response::Response {
+    let mut registered = control.registered.lock().unwrap();
+    let Some(at) = registered.iter().position(|(t, _)| t.manifest.id.as_str() == id) else {
+        let problem = Problem {
+            kind: "urn:nightfill:not_found".into(),
+            title: "not found".into(),
+            status: 404,
+            detail: format!("title {id} is not registered"),
+        };
+        return (StatusCode::NOT_FOUND, Json(problem)).into_response();
+    };
+    let prefix = registered[at].0.manifest.public_prefix();
+    assert!(
+        control.store.join(&prefix[1..]).join("v720.mp4").exists(),
+        "files go last"
+    );
+    registered.remove(at);
+    StatusCode::NO_CONTENT.into_response()
+}
+
 /// Starts a control plane; returns it and its address.
 async fn control(store: &Path) -> (Control, String) {
     let control = Control {
@@ -75,7 +98,7 @@ async fn control(store: &Path) -> (Control, String) {
     };
     let app = Router::new()
         .route("/v1/origin", get(move || async { Json(origin) }))
-        .route("/v1/titles/{id}", put(put_title))
+        .route("/v1/titles/{id}", put(put_title).delete(remove_title))
         .with_state(control.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -193,4 +216,54 @@ async fn damage_and_refusals_are_told_and_register_nothing() {
     let away = publish(dir.path(), "http://127.0.0.1:1", "secret").await;
     assert!(!away.status.success());
     assert!(control.registered.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unpublishing_removes_the_registration_and_then_the_files() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let manifest = title(dir.path());
+    let (control, address) = control(&store.path().join("origin")).await;
+    let files = control.store.join(&manifest.public_prefix()[1..]);
+    let neighbour = control.store.join("t/film-2/1/index.m3u8");
+    fs::create_dir_all(neighbour.parent().unwrap()).unwrap();
+    fs::write(&neighbour, "of another title").unwrap();
+    for (flags, removed) in [(&["--keep-objects"][..], 0), (&[], 3)] {
+        assert!(publish(dir.path(), &address, "secret").await.status.success());
+        let done = unpublish(&address, flags).await;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            said.contains(&format!("no longer registered, {removed} files removed")),
+            "{said}"
+        );
+        assert!(control.registered.lock().unwrap().is_empty());
+        assert_eq!(files.join("v720.mp4").exists(), removed == 0);
+        assert!(neighbour.exists());
+    }
+    let again = unpublish(&address, &[]).await;
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        !again.status.success() && said.contains("title film is not registered"),
+        "{said}"
+    );
+
+    assert!(publish(dir.path(), &address, "secret").await.status.success());
+    let nowhere = unpublish(&address, &["--origin", "gs://x"]).await;
+    assert!(!nowhere.status.success());
+    assert_eq!(
+        control.registered.lock().unwrap().len(),
+        1,
+        "the title is as it was"
+    );
+}
+
+async fn unpublish(control: &str, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nightfill"));
+    command
+        .args(["unpublish", "film", "--control", control])
+        .args(flags)
+        .env("NIGHTFILL_TOKEN", "secret");
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
 }
