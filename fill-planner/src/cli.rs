@@ -64,14 +64,14 @@ pub struct PlanArgs {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The control plane, e.g. http://127.0.0.1:8080.
-    #[arg(long)]
+    /// The control plane, e.g. `http://127.0.0.1:8000`.
+    #[arg(long, value_name = "URL", env = "NIGHTFILL_CONTROL")]
     pub control: String,
-    /// Token with the planner role.
+    /// Token with the planner role; `nightfill token planner` or `control-plane token --role planner` makes one.
     #[arg(long, env = "NIGHTFILL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// File that holds the token; unlike --token it is not seen in the process list.
-    #[arg(long, conflicts_with = "token")]
+    /// File that holds the token, used before --token; what is in the command line is seen by other users of the machine.
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The day to plan: `today`, `tomorrow` (universal time) or a date.
     #[arg(long, default_value = "tomorrow")]

@@ -48,6 +48,18 @@ pub enum ControlError {
         /// What it says.
         detail: String,
     },
+    /// The token is unknown or of another role.
+    #[error(
+        "{call}: refused with {status}: {detail}. Give a token of role planner with --token-file; `nightfill token planner --name cron` makes one"
+    )]
+    Token {
+        /// Method and address.
+        call: String,
+        /// 401 or 403.
+        status: StatusCode,
+        /// What it says.
+        detail: String,
+    },
     /// Another plan with this number or a higher one is there.
     #[error("the plan is stale: {0}. Run again: it will take a higher number")]
     Stale(String),
@@ -68,7 +80,7 @@ impl Control {
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
             .timeout(Duration::from_secs(ANSWER_SECONDS))
             .build()
-            .map_err(|e| format!("cannot make an HTTP client: {}", chain(&e)))?;
+            .map_err(|e| format!("cannot make an HTTP client: {}", innermost(&e)))?;
         let base = base.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") && !base.starts_with("https://") {
             return Err(format!("--control `{base}` must begin with http:// or https://"));
@@ -165,9 +177,9 @@ async fn once<T: DeserializeOwned>(call: &str, request: RequestBuilder) -> Resul
         call: call.to_owned(),
         problem,
     };
-    let answer = request.send().await.map_err(|e| away(chain(&e)))?;
+    let answer = request.send().await.map_err(|e| away(innermost(&e)))?;
     let status = answer.status();
-    let body = answer.bytes().await.map_err(|e| away(chain(&e)))?;
+    let body = answer.bytes().await.map_err(|e| away(innermost(&e)))?;
     if status.is_success() {
         return read(&body).map_err(|e| away(format!("its answer is not as agreed: {e}")));
     }
@@ -179,6 +191,8 @@ async fn once<T: DeserializeOwned>(call: &str, request: RequestBuilder) -> Resul
     let call = call.to_owned();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         Err(ControlError::Fails { call, status, detail })
+    } else if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        Err(ControlError::Token { call, status, detail })
     } else {
         Err(ControlError::Refused { call, status, detail })
     }
@@ -189,16 +203,11 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(if body.is_empty() { b"null" } else { body })
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(c) = cause {
-        let c_text = c.to_string();
-        if !text.contains(&c_text) {
-            text = format!("{text}: {c_text}");
-        }
-        cause = c.source();
+/// The last cause in a chain of errors says what happened; those before only say where, which the call says already.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
     }
-    text
+    cause.to_string()
 }

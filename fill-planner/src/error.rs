@@ -36,7 +36,7 @@ pub enum PlannerError {
     Control(#[from] ControlError),
     /// Out of time.
     #[error(
-        "the deadline of {0} s has passed; nothing was activated after it. Give a longer --deadline, or look why it is slow"
+        "the deadline of {0} s has passed; nothing was activated after it. The warnings above say what it waited for; if none does, give a longer --deadline"
     )]
     Deadline(u64),
     /// Another run has the lock.
@@ -64,7 +64,7 @@ impl PlannerError {
             Self::Input(fill_core::InputError::Number { .. }) => 8,
             Self::Load(_) | Self::Input(_) => 3,
             Self::Control(ControlError::Stale(_)) => 8,
-            Self::Control(ControlError::Refused { .. }) => 5,
+            Self::Control(ControlError::Refused { .. } | ControlError::Token { .. }) => 5,
             Self::Control(_) => 4,
             Self::Deadline(_) => 6,
             Self::Locked(_) => 7,

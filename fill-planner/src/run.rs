@@ -18,17 +18,20 @@ use std::time::Duration;
 
 /// Hours of demand asked for at once: a week.
 const HOURS_AT_ONCE: usize = 7 * 24;
+/// How an operator comes by a token.
+const MAKE_TOKEN: &str = "`nightfill token planner --name cron` makes one";
 
 /// Runs once, under the lock and the deadline.
 pub fn run(args: RunArgs) -> Result<(), PlannerError> {
     // An error means that a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let token = token(&args)?;
     let file = args
         .lock
         .clone()
         .unwrap_or_else(|| lock::default_file(&args.control));
     let _lock = RunLock::take(&file)?;
-    let control = Control::new(&args.control, token(&args)?).map_err(PlannerError::Usage)?;
+    let control = Control::new(&args.control, token).map_err(PlannerError::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,11 +46,21 @@ pub fn run(args: RunArgs) -> Result<(), PlannerError> {
 }
 
 fn token(args: &RunArgs) -> Result<Option<String>, PlannerError> {
-    match &args.token_file {
-        None => Ok(args.token.clone()),
-        Some(file) => std::fs::read_to_string(file)
-            .map(|t| Some(t.trim().to_owned()))
-            .map_err(|e| PlannerError::Usage(format!("cannot read --token-file {}: {e}", file.display()))),
+    let (token, from) = match &args.token_file {
+        None => (args.token.clone(), "--token or NIGHTFILL_TOKEN".to_owned()),
+        Some(file) => {
+            let from = format!("--token-file {}", file.display());
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| PlannerError::Usage(format!("cannot read {from}: {e}. {MAKE_TOKEN}")))?;
+            (Some(text), from)
+        }
+    };
+    match token.map(|t| t.trim().to_owned()) {
+        Some(token) if token.is_empty() => Err(PlannerError::Usage(format!("{from} is empty. {MAKE_TOKEN}"))),
+        None if !args.dry_run => Err(PlannerError::Usage(format!(
+            "publishing a plan needs a token: give --token-file FILE, or --dry-run. {MAKE_TOKEN}"
+        ))),
+        token => Ok(token),
     }
 }
 

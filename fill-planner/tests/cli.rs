@@ -78,7 +78,10 @@ impl Files {
 
 fn planner() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fill-planner"));
-    command.env_remove("NIGHTFILL_TOKEN").env_remove("RUST_LOG");
+    command
+        .env_remove("NIGHTFILL_TOKEN")
+        .env_remove("NIGHTFILL_CONTROL")
+        .env_remove("RUST_LOG");
     command
 }
 fn stdout(o: &Output) -> String {
@@ -329,6 +332,43 @@ fn run_dry_publishes_nothing() {
         stderr(&out)
     );
     assert!(control.asked().iter().all(|a| a.call.starts_with("GET ")));
+}
+
+#[test]
+fn run_takes_the_token_of_the_file_and_says_at_once_that_none_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = serve(&World::new(SHAPE), |_| (201, "{}".into()));
+    let file = dir.path().join("planner.token");
+    let run = |more: &[&str]| {
+        let mut command = planner();
+        command.args(["run", "--date", "2026-11-23", "--lock"]);
+        command.arg(dir.path().join("lock")).args(more);
+        command.env("NIGHTFILL_CONTROL", control.url());
+        command
+    };
+    let from_file = ["--token-file", file.to_str().unwrap()];
+    for (out, word) in [
+        (run(&[]).output(), "--token-file FILE, or --dry-run"),
+        (run(&from_file).output(), "planner.token: No such file"),
+        (run(&["--token", " "]).output(), "is empty"),
+    ] {
+        let out = out.unwrap();
+        assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+        for word in [word, "nightfill token planner"] {
+            assert!(stderr(&out).contains(word), "{}", stderr(&out));
+        }
+    }
+    assert!(control.asked().is_empty());
+    assert!(run(&["--dry-run"]).output().unwrap().status.success());
+
+    std::fs::write(&file, "secret\n").unwrap();
+    let out = run(&from_file)
+        .env("NIGHTFILL_TOKEN", "another")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", stderr(&out));
+    let published = control.asked().into_iter().find(|a| a.call == "POST /v1/plans");
+    assert_eq!(published.unwrap().token.as_deref(), Some("secret"));
 }
 
 #[test]
