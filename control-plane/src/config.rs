@@ -36,7 +36,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Address to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
     /// Where this program is reached, if not at the address it listens on.
     #[arg(long, value_name = "URL")]

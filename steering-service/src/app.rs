@@ -39,7 +39,7 @@ pub enum StartError {
     Token(String),
     /// The snapshot file.
     #[error("--snapshot {0}")]
-    Snapshot(#[from] file::FileError),
+    Snapshot(file::FileError),
     /// The address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -103,7 +103,7 @@ impl App {
                 token.as_deref().map(read_token).transpose()?
             }
             Source::File(path) => {
-                file::load(path, &fleet)?;
+                file::load(path, &fleet).map_err(StartError::Snapshot)?;
                 None
             }
         };

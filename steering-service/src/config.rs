@@ -36,7 +36,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8001")]
     listen: SocketAddr,
     /// Service token for reports to the control plane: a file, or the name of an environment variable
     #[arg(long, value_name = "FILE_OR_ENV")]

@@ -10,16 +10,17 @@ pub mod server;
 pub mod steer;
 
 use crate::{app::Shared, fleet::Fleet};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{FromRequestParts, Path, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
 use cdn_types::TitleId;
 use problem::Problem;
+use serde::de::DeserializeOwned;
 use std::{net::SocketAddr, sync::Arc};
 use steering_core::{RankError, Ranking, index::FALLBACK_ID};
 
@@ -93,6 +94,20 @@ fn preflight() -> Response {
         (header::ALLOW, "GET, HEAD, OPTIONS"),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// The parts of an address; what is no text is told as every other error is.
+pub struct PathParts<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParts<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(parts)) => Ok(Self(parts)),
+            Err(e) => Err(Problem::bad_request(format!("{}.", e.body_text()))),
+        }
+    }
 }
 
 /// The fleet, or 503 while there is none.

@@ -18,20 +18,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Not readable.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Not usable.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Snapshot {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: SnapshotError,
+        cause: SnapshotError,
     },
 }
 
@@ -44,15 +44,15 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
 
 /// Reads the file and puts it in use.
 pub fn load(path: &Path, state: &FleetState) -> Result<(), FileError> {
-    let text = std::fs::read(path).map_err(|source| FileError::Read {
+    let text = std::fs::read(path).map_err(|cause| FileError::Read {
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     match state.install(&text, |_| Timestamp::now()) {
         Ok(_) => Ok(()),
-        Err(source) => Err(FileError::Snapshot {
+        Err(cause) => Err(FileError::Snapshot {
             path: path.to_owned(),
-            source,
+            cause,
         }),
     }
 }

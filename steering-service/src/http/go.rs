@@ -1,11 +1,11 @@
 //! `GET /v1/go/{asset}/{path…}`: for clients without steering. 302 to the best appliance's address of that file; or,
 //! for a client that asks for JSON, all addresses in order, so that it can fail over by itself.
 
-use super::{Peer, Problem, client_addr::client_ip, count_session, fleet, title_id, ways};
+use super::{PathParts, Peer, Problem, client_addr::client_ip, count_session, fleet, title_id, ways};
 use crate::app::Shared;
 use axum::{
     Extension, Json,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,7 +18,7 @@ use steering_core::Options;
 pub async fn go(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,
-    Path((asset, path)): Path<(String, String)>,
+    PathParts((asset, path)): PathParts<(String, String)>,
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,

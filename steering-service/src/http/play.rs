@@ -1,7 +1,9 @@
 //! `GET /v1/play/{asset}/master.m3u8` and `…/manifest.mpd`: where a session begins. The packed manifest, with this
 //! viewer's best appliances and the origin declared in it, and the address of the session's own steering list.
 
-use super::{Peer, Problem, client_addr::client_ip, count_session, fleet, public_base, title_id, ways};
+use super::{
+    PathParts, Peer, Problem, client_addr::client_ip, count_session, fleet, public_base, title_id, ways,
+};
 use crate::{
     app::Shared,
     fleet::Fleet,
@@ -10,7 +12,7 @@ use crate::{
 };
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -32,7 +34,7 @@ enum Kind {
 pub async fn play(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,
-    Path((asset, file)): Path<(String, String)>,
+    PathParts((asset, file)): PathParts<(String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -4,7 +4,7 @@
 //! catalogue, when its appliances have left the fleet, when there is no snapshot at all. Players treat other answers as
 //! an end of steering, and some an empty list as an end of playback.
 
-use super::{Peer, Problem, client_addr::client_ip, public_base};
+use super::{PathParts, Peer, Problem, client_addr::client_ip, public_base};
 use crate::{
     app::Shared,
     session::Session,
@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::{
     Extension,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -24,7 +24,7 @@ use steering_core::Options;
 pub async fn steer(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,
-    Path(token): Path<String>,
+    PathParts(token): PathParts<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

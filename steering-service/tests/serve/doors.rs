@@ -67,6 +67,8 @@ async fn bad_questions_get_one_clear_problem() {
         ("/v1/rank?asset=film&explain=yes", 400, "explain must be 0 or 1"),
         ("/v1/rank?asset=film&cleint=1", 400, "cleint"),
         ("/v1/rank?asset=..", 400, "is not a title id"),
+        ("/v1/steer/%ff%fe", 400, "session"),
+        ("/v1/play/%ff/master.m3u8", 400, "asset"),
         (
             "/v1/rank?asset=none",
             404,
