@@ -195,6 +195,13 @@ pub async fn drain(args: &ApplianceArgs, drain: bool) -> anyhow::Result<()> {
         client.undrain(&args.appliance).await?
     };
     print!("{}", fleet::appliance(&view, Timestamp::now()));
+    let id = &view.id;
+    if drain {
+        eprintln!(
+            "{id} gets no new viewers from now on; those it has are steered away at their next poll, and it goes on \
+             filling. `nightfill undrain {id}` takes it back"
+        );
+    }
     Ok(())
 }
 

@@ -96,7 +96,12 @@ fn draw_object(out: &mut String, fields: &Map<String, Value>, depth: usize) {
     for (key, value) in fields.iter().filter(|(_, v)| !flat(v)) {
         *out += &format!("\n{indent}{key}\n");
         match value {
-            Value::Object(inner) => draw_object(out, inner, depth + 1),
+            Value::Object(inner) => {
+                // What the outer object says already is not said again.
+                let news = inner.iter().filter(|(k, v)| fields.get(*k) != Some(*v));
+                let news = news.map(|(k, v)| (k.clone(), v.clone())).collect();
+                draw_object(out, &news, depth + 1);
+            }
             Value::Array(items) => {
                 for line in table(items).lines() {
                     *out += &format!("{indent}  {line}\n");
@@ -164,7 +169,7 @@ mod tests {
     #[test]
     fn rankings_become_tables_and_unknown_fields_are_shown() {
         let answer = serde_json::json!({
-            "asset": "film", "site": null, "new_field": {"inner": 1},
+            "asset": "film", "site": null, "new_field": {"asset": "film", "inner": 1},
             "ranked": [
                 {"appliance": "north-1", "load_permille": 12, "rendezvous": 0.25},
                 {"appliance": "north-2", "load_permille": 7, "rendezvous": 0.125}],

@@ -269,7 +269,8 @@ pub fn open_store(address: &str) -> Result<Arc<dyn ObjectStore>, PublishError> {
         }
         fs::create_dir_all(path).map_err(|e| wrong(format!("cannot make the folder: {e}")))?;
         let store = LocalFileSystem::new_with_prefix(path).map_err(|e| wrong(e.to_string()))?;
-        return Ok(Arc::new(store));
+        // Folders go with the last file in them.
+        return Ok(Arc::new(store.with_automatic_cleanup(true)));
     }
     if let Some(rest) = address.strip_prefix("s3://") {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

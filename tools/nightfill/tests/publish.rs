@@ -238,6 +238,7 @@ async fn unpublishing_removes_the_registration_and_then_the_files() {
         );
         assert!(control.registered.lock().unwrap().is_empty());
         assert_eq!(files.join("v720.mp4").exists(), removed == 0);
+        assert_eq!(control.store.join("t/film").exists(), removed == 0);
         assert!(neighbour.exists());
     }
     let again = unpublish(&address, &[]).await;
