@@ -39,20 +39,20 @@ use tokio::sync::Notify;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Disk {
         /// Where.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// The index is damaged.
-    #[error("{path}: {source}; remove the file to start with an empty index: the plan names the objects again", path = .path.display())]
+    #[error("{path}: {why}; remove the file to start with an empty index: the plan names the objects again", path = .path.display())]
     Index {
         /// Where.
         path: PathBuf,
         /// What is wrong with it.
-        source: IndexError,
+        why: IndexError,
     },
 }
 
@@ -152,11 +152,11 @@ impl Store {
     /// Opens the folder, making it if need be, and finds out what is there by name and size.
     pub fn open(root: &Path, budget: Budget, workers: usize) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
-        let disk = |path: PathBuf| move |source| StoreError::Disk { path, source };
+        let disk = |path: PathBuf| move |why| StoreError::Disk { path, why };
         let lock = layout.prepare().map_err(disk(root.to_owned()))?;
-        let index = Index::load(&layout.index()).map_err(|source| StoreError::Index {
+        let index = Index::load(&layout.index()).map_err(|why| StoreError::Index {
             path: layout.index(),
-            source,
+            why,
         })?;
         let state = State {
             on_disk: scan_objects(&layout, &index).map_err(disk(layout.objects()))?,
