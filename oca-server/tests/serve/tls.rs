@@ -1,7 +1,12 @@
 //! HTTPS, read by curl.
 
 use crate::support::{SIZE, Server, certificate, content, tree, until};
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 fn start(root: &Path, more: &[&str]) -> (Server, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -111,7 +116,7 @@ fn sessions_resume_on_any_worker() {
         let out = Command::new("openssl")
             .args(["s_client", "-connect", &server.tls().to_string(), "-tls1_2", flag])
             .arg(&session)
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
             .output()
             .unwrap();
         String::from_utf8_lossy(&out.stdout).into_owned()
@@ -143,4 +148,60 @@ fn a_bad_certificate_is_one_clear_line() {
         text.starts_with("error: ") && text.lines().count() == 1 && text.contains("bad.pem"),
         "{text}"
     );
+}
+
+/// Frames over a connection of their own, and whether the server ended it.
+fn abuse(server: &Server, frames: &[u8]) {
+    let mut client = Command::new("openssl")
+        .args([
+            "s_client",
+            "-connect",
+            &server.tls().to_string(),
+            "-alpn",
+            "h2",
+            "-quiet",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut to_server = client.stdin.take().unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let _ = to_server
+        .write_all(preface)
+        .and_then(|()| to_server.write_all(frames)); // it may be cut before the end
+    until("the server ends the connection", || {
+        client.try_wait().unwrap().is_some()
+    });
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = &(payload.len() as u32).to_be_bytes()[1..];
+    [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn http2_floods_end_their_own_connection_alone() {
+    let root = tree();
+    let (server, certs) = start(root.path(), &["--workers", "1"]);
+    let head = b"\x82\x87\x04\x0a/small.mp4\x01\x01h"; // GET https /small.mp4, authority h (RFC 7541)
+    let rapid_reset = |i: u32| {
+        let stream = 2 * i + 1;
+        [
+            frame(1, 5, stream, head),
+            frame(3, 0, stream, &8u32.to_be_bytes()),
+        ]
+        .concat()
+    };
+    abuse(&server, &(0..20_000).flat_map(rapid_reset).collect::<Vec<_>>());
+    let endless = [
+        frame(1, 1, 1, head),
+        frame(9, 0, 1, b"\0\x01x\x01y").repeat(50_000),
+    ]
+    .concat();
+    abuse(&server, &endless);
+    let (status, body) = curl(&server, certs.path(), &["--http2"], "/f.mp4");
+    assert_eq!(status, "200 2");
+    assert!(body == content(SIZE));
 }
