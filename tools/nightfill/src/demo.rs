@@ -3,10 +3,11 @@
 
 use crate::{
     browser::Browser,
+    cli::id_from,
     local::{Layout, LocalCdn, Net, program::binary},
 };
 use anyhow::{Context, Result, ensure};
-use cdn_types::{Bytes, OcaId, PlanNumber, plan::Plan, title::TitleManifest};
+use cdn_types::{Bytes, ObjectDigest, OcaId, PlanNumber, plan::Plan, title::TitleManifest};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Length of a demo title: long enough to look round, short enough to pack six in a minute or two.
 const TITLE_SECONDS: u32 = 60;
 /// How long `--once` lets each player play.
-const WATCH_SECONDS: u32 = 20;
+const WATCH_SECONDS: f64 = 20.0;
 /// Most that a player may need for that: start-up and a busy machine included.
 const WATCH_LIMIT: Duration = Duration::from_secs(120);
 /// Most that filling six short titles may take.
@@ -256,21 +257,31 @@ fn built_in(clip: &Path) -> Vec<Film> {
     films
 }
 
+/// The user's films. The id tells one state of one file, so that a packed title is used again only for the same film.
 fn own(media: &[PathBuf]) -> Result<Vec<Film>> {
-    let film = |(n, path): (usize, &PathBuf)| -> Result<Film> {
+    let film = |path: &PathBuf| -> Result<Film> {
         let path = absolute(path)?;
-        ensure!(path.is_file(), "{} is not a file", path.display());
+        let about = fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(about.is_file(), "{} is not a file", path.display());
+        let state = format!("{} {} {:?}", path.display(), about.len(), about.modified()?);
+        let state = ObjectDigest::of(state.as_bytes()).short();
         let name = path
             .file_stem()
             .map(|s| s.to_string_lossy().into_owned())
             .unwrap_or_default();
+        let stem: String = id_from(&name)
+            .map_or_else(|_| "own".to_owned(), String::from)
+            .chars()
+            .take(40)
+            .collect();
+        let args = vec![path.display().to_string(), "--silent-audio".to_owned()];
         Ok(Film {
-            id: format!("own-{}", n + 1),
+            id: format!("{stem}-{state}"),
             name,
-            args: vec![path.display().to_string()],
+            args,
         })
     };
-    media.iter().enumerate().map(film).collect()
+    media.iter().map(film).collect()
 }
 
 async fn feed_history(cdn: &LocalCdn) -> Result<()> {
@@ -345,12 +356,13 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
         );
     }
     let browser = Browser::start().await?;
-    let title = title_id(&titles[0])?;
+    let title = read_title(&titles[0])?;
+    let (title, seconds) = (title.id, WATCH_SECONDS.min(title.duration_ms as f64 * 0.0008)); // a short film, most of it
     let mut shares: BTreeMap<String, u64> = BTreeMap::new();
     println!("\nplayed in headless Chromium:");
     for player in ["hls", "dash"] {
-        browser.open(&cdn.player_page(&title, player)?).await?;
-        let past = format!("return window.nightfill && window.nightfill.position > {WATCH_SECONDS}");
+        browser.open(&cdn.player_page(title.as_str(), player)?).await?;
+        let past = format!("return window.nightfill && window.nightfill.position > {seconds}");
         browser
             .until(&past, WATCH_LIMIT)
             .await
