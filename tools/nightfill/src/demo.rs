@@ -41,7 +41,7 @@ const TEST_SOURCES: &[(&str, &str, &str)] = &[
     (
         "game-of-life",
         "Game of Life",
-        "life=size=320x180:rate=25:ratio=0.2:mold=10:death_color=#203050,scale=1280:720:flags=neighbor",
+        "life=size=320x180:rate=25:random_seed=7:ratio=0.2:mold=10:death_color=#203050,scale=1280:720:flags=neighbor",
     ),
 ];
 
@@ -171,11 +171,7 @@ fn pack_all(films: &[Film], media: &Path) -> Result<Vec<PathBuf>> {
         .filter(|f| !media.join(&f.id).join("title.json").is_file())
         .collect();
     if !missing.is_empty() {
-        println!(
-            "packing {} titles (once; kept in {})",
-            missing.len(),
-            media.display()
-        );
+        println!("packing (once; kept in {}):", media.display());
     }
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
@@ -337,11 +333,17 @@ struct Held {
 
 async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> {
     println!("\ntitles packed: {}", titles.len());
-    for folder in titles {
-        let title = read_title(folder)?;
+    let all = titles.iter().map(|t| read_title(t)).collect::<Result<Vec<_>>>()?;
+    let width = all
+        .iter()
+        .map(|t| t.id.as_str().len())
+        .chain([12])
+        .max()
+        .unwrap_or_default();
+    for title in &all {
         let (objects, size) = (title.objects.len(), title.size().to_string());
         println!(
-            "  {:<14} {:>3} renditions  {objects:>3} objects  {size:>9}",
+            "  {:<width$}  {:>3} renditions  {objects:>3} objects  {size:>9}",
             title.id,
             title.renditions.len()
         );
@@ -349,15 +351,15 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
     println!("\nplanned objects present with matching digests:");
     for row in held {
         println!(
-            "  {:<14} {:>3} objects  {:>9}",
+            "  {:<width$}  {:>3} objects  {:>9}",
             row.appliance,
             row.objects,
             row.bytes.to_string()
         );
     }
     let browser = Browser::start().await?;
-    let title = read_title(&titles[0])?;
-    let (title, seconds) = (title.id, WATCH_SECONDS.min(title.duration_ms as f64 * 0.0008)); // a short film, most of it
+    let title = &all[0];
+    let (title, seconds) = (&title.id, WATCH_SECONDS.min(title.duration_ms as f64 * 0.0008)); // a short film, most of it
     let mut shares: BTreeMap<String, u64> = BTreeMap::new();
     println!("\nplayed in headless Chromium:");
     for player in ["hls", "dash"] {
@@ -370,7 +372,7 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
         let state = browser.run("return window.nightfill").await?;
         let position = state["position"].as_f64().unwrap_or_default();
         let errors = state["errors"].as_array().map_or(0, Vec::len);
-        println!("  {player:<14} {title} to {position:.1} s, {errors} errors");
+        println!("  {player:<width$}  {title} to {position:.1} s, {errors} errors");
         for (appliance, bytes) in state["bytesByAppliance"].as_object().into_iter().flatten() {
             *shares.entry(appliance.clone()).or_default() += bytes.as_u64().unwrap_or_default();
         }
@@ -381,7 +383,7 @@ async fn watch(cdn: &LocalCdn, titles: &[PathBuf], held: &[Held]) -> Result<()> 
     println!("\nshare of the players' bytes by appliance:");
     for (appliance, bytes) in &shares {
         println!(
-            "  {appliance:<14} {:>9}  {:>5.1} %",
+            "  {appliance:<width$}  {:>9}  {:>5.1} %",
             Bytes(*bytes).to_string(),
             *bytes as f64 * 100.0 / all as f64
         );
