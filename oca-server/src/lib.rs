@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 pub mod control;
 mod counters;
+mod disk;
 pub mod drain;
 mod files;
 pub mod fill;

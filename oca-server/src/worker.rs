@@ -6,6 +6,7 @@ use crate::{
     access_log::LogSender,
     clock::Clock,
     counters::{Counters, Cut},
+    disk::Disk,
     drain::Drain,
     files::OpenFiles,
     http,
@@ -13,7 +14,6 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::{Found, Namespace},
-    pool::Pool,
     tls::Acceptors,
     traffic::Traffic,
 };
@@ -95,8 +95,8 @@ pub struct Worker {
     pub counters: RefCell<Counters>,
     /// Time, for headers and the log.
     pub clock: Clock,
-    /// Buffers for what cannot be sent by `sendfile`.
-    pub pool: Pool,
+    /// Reads of files.
+    pub disk: Rc<Disk>,
     traffic: Arc<Traffic>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -123,7 +123,7 @@ impl Worker {
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
-            pool: Pool::default(),
+            disk: Rc::default(),
             traffic: shared.traffic,
             stopping: Cell::new(false),
             stop: Notify::new(),

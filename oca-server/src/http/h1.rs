@@ -259,21 +259,21 @@ impl<'w> Connection<'w> {
     }
 
     async fn send(&mut self, body: &ToSend, exchange: &mut Exchange) -> Result<(), SendError> {
-        let pool = &self.worker.pool;
+        let disk = &self.worker.disk;
         let more = !matches!(body, ToSend::Nothing);
         self.wire.send(&self.out, more).await?;
         match body {
             ToSend::Nothing => {}
             ToSend::File(file, _, slice) => {
                 let sent = |n| exchange.sent(n);
-                self.wire.send_file(file, *slice, pool, sent).await?;
+                self.wire.send_file(file, *slice, disk, sent).await?;
             }
             ToSend::Parts(file, _, parts, tail) => {
                 for part in parts {
                     self.wire.send(&part.head, true).await?;
                     exchange.sent(part.head.len() as u64);
                     let sent = |n| exchange.sent(n);
-                    self.wire.send_file(file, part.slice, pool, sent).await?;
+                    self.wire.send_file(file, part.slice, disk, sent).await?;
                 }
                 self.wire.send(tail, false).await?;
                 exchange.sent(tail.len() as u64);
@@ -290,8 +290,7 @@ impl<'w> Connection<'w> {
                 self.worker.counters.borrow_mut().cut(Cut::SlowReader, 1);
                 return End::SlowReader;
             }
-            SendError::Short => "short",
-            SendError::Read(_) => "read_error",
+            SendError::Read(error) => error.name(),
         };
         if let ToSend::File(_, found, _) | ToSend::Parts(_, found, ..) = body {
             self.worker.fault(found, cause, error);

@@ -4,12 +4,13 @@
 
 use crate::{
     counters::Cut,
+    disk::ReadError,
     files::OpenFile,
     http::{
         Peer, Protocol,
         exchange::{End, Exchange, Said},
         lookup::{LookUp, look_up, representation},
-        wire::{LEAST_BYTES, SendError, read_at},
+        wire::LEAST_BYTES,
     },
     namespace::Found,
     worker::Worker,
@@ -33,6 +34,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     future::Future,
+    io::IoSliceMut,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -293,7 +295,7 @@ impl FileBody {
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
-    fn next(&mut self) -> Option<Result<Bytes, SendError>> {
+    fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
         let bytes = match self.pieces.pop_front()? {
             Piece::Text(text) => text,
             Piece::File(slice) => match self.read(slice) {
@@ -309,12 +311,17 @@ impl FileBody {
         Some(Ok(bytes))
     }
 
-    fn read(&mut self, slice: Slice) -> Result<Bytes, SendError> {
+    fn read(&mut self, slice: Slice) -> Result<Bytes, ReadError> {
         let Some((file, _)) = &self.file else {
-            return Err(SendError::Short); // slices are made of a found file only
+            return Err(ReadError::Short); // slices are made of a found file only
         };
         let mut bytes = BytesMut::zeroed(slice.len.min(PIECE) as usize);
-        let n = read_at(file, &mut bytes, slice.offset)?;
+        let space = IoSliceMut::new(&mut bytes);
+        let n = self
+            .worker
+            .disk
+            .read_now(file, &mut [space], slice.offset)?
+            .unwrap_or(0);
         bytes.truncate(n);
         let n = n as u64;
         if n < slice.len {
@@ -326,28 +333,23 @@ impl FileBody {
         Ok(bytes.freeze())
     }
 
-    fn fault(&mut self, error: &SendError) {
+    fn fault(&mut self, error: &ReadError) {
         self.exchange.ended(End::Fault);
         self.pieces.clear();
-        let cause = if matches!(error, SendError::Short) {
-            "short"
-        } else {
-            "read_error"
-        };
         if let Some((_, found)) = &self.file {
-            self.worker.fault(found, cause, error);
+            self.worker.fault(found, error.name(), error);
         }
     }
 }
 
 impl HttpBody for FileBody {
     type Data = Bytes;
-    type Error = SendError;
+    type Error = ReadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
         Poll::Ready(self.next().map(|piece| match piece {
             Ok(bytes) => Ok(Frame::data(bytes)),
             Err(error) => {

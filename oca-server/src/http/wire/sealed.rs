@@ -1,0 +1,77 @@
+//! TLS records sealed in this process from pooled buffers.
+
+use super::{SendError, pace::Pace};
+use crate::{disk::Disk, files::OpenFile, pool::BUFFER};
+use oca_core::range::Slice;
+use std::{io::IoSliceMut, rc::Rc};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout_at};
+use tokio_rustls::server::TlsStream;
+
+/// Bytes after which a connection that could go on lets the others have their turn.
+const TURN: u64 = 2 << 20;
+
+/// Sends what was held back and a slice of a file.
+pub async fn send_file(
+    stream: &mut TlsStream<TcpStream>,
+    held: Vec<u8>,
+    file: &Rc<OpenFile>,
+    slice: Slice,
+    (disk, pace): (&Rc<Disk>, &mut Pace),
+    mut sent: impl FnMut(u64),
+) -> Result<(), SendError> {
+    let mut room = BUFFER;
+    if !held.is_empty() && held.len() < BUFFER / 2 {
+        room -= held.len();
+    } else {
+        write_all(stream, &held, pace).await?;
+    }
+    let (mut offset, mut left, mut turn) = (slice.offset, slice.len, TURN);
+    while left > 0 {
+        let mut buffer = disk.buffer();
+        let start = BUFFER - room;
+        buffer.space()[..start].copy_from_slice(&held[..start]);
+        let want = usize::try_from(left).unwrap_or(room).min(room);
+        let space = IoSliceMut::new(&mut buffer.space()[start..start + want]);
+        let Some(n) = disk.read_now(file, &mut [space], offset)? else {
+            continue;
+        };
+        buffer.filled(start + n);
+        write_all(stream, &buffer, pace).await?;
+        drop(buffer);
+        sent(n as u64);
+        (offset, left, room) = (offset + n as u64, left - n as u64, BUFFER);
+        turn = turn.saturating_sub(n as u64);
+        if turn == 0 {
+            tokio::task::yield_now().await;
+            turn = TURN;
+        }
+    }
+    Ok(())
+}
+
+/// Seals and sends bytes.
+pub async fn write_all(
+    stream: &mut TlsStream<TcpStream>,
+    mut bytes: &[u8],
+    pace: &mut Pace,
+) -> Result<(), SendError> {
+    while !bytes.is_empty() {
+        if let Ok(written) = timeout_at(pace.next_look, stream.write(bytes)).await {
+            let n = written.map_err(SendError::Client)?;
+            pace.given += n as u64;
+            bytes = &bytes[n..];
+        }
+        pace.look(stream.get_ref().0)?;
+    }
+    Ok(())
+}
+
+/// Gives the kernel what is sealed.
+pub async fn flush(stream: &mut TlsStream<TcpStream>, pace: &mut Pace) -> Result<(), SendError> {
+    loop {
+        if let Ok(result) = timeout_at(pace.next_look, stream.flush()).await {
+            return result.map_err(SendError::Client);
+        }
+        pace.look(stream.get_ref().0)?;
+    }
+}
