@@ -275,8 +275,9 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
         listen: config.listen,
         tls: config.tls.clone().map(|t| TlsConfig {
             listen: t.listen,
-            cert: t.cert,
-            key: t.key,
+            pairs: t.pairs,
+            tickets: Some(config.root.join("tickets.key")),
+            kernel: t.kernel,
         }),
         workers: settled.workers,
         limits: Limits::from_budgets(&settled.budgets),

@@ -5,6 +5,7 @@
 
 mod reader;
 
+use crate::tls::identity::PairFiles;
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
 use std::{
@@ -74,10 +75,10 @@ impl JoinSecret {
 pub struct TlsFiles {
     /// Its address.
     pub listen: SocketAddr,
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
+    /// Certificates and their keys.
+    pub pairs: Vec<PairFiles>,
+    /// Whether the kernel may seal records, if it can.
+    pub kernel: bool,
 }
 
 /// A checked configuration; it has touched nothing yet.
@@ -203,8 +204,10 @@ impl Config {
             readable("join_token_file", path);
         }
         if let Some(tls) = &self.tls {
-            readable("cert", &tls.cert);
-            readable("key", &tls.key);
+            for pair in &tls.pairs {
+                readable("cert", &pair.cert);
+                readable("key", &pair.key);
+            }
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));
@@ -256,13 +259,36 @@ fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
 
 fn tls(r: &mut Reader<'_>, folder: &Path) -> Option<TlsFiles> {
     let listen = r.parsed("tls_listen");
-    let (cert, key) = (r.string("cert"), r.string("key"));
+    let (cert, key) = (r.strings("cert"), r.strings("key"));
+    let kernel = match r.string("kernel_tls").as_deref() {
+        None | Some("auto") => true,
+        Some("off") => false,
+        Some(other) => {
+            r.problem("kernel_tls", format!("`{other}` is neither auto nor off"));
+            false
+        }
+    };
     match (listen, cert, key) {
-        (Some(listen), Some(cert), Some(key)) => Some(TlsFiles {
-            listen,
-            cert: folder.join(cert),
-            key: folder.join(key),
-        }),
+        (Some(_), Some(certs), Some(keys)) if certs.len() != keys.len() => {
+            let what = format!(
+                "{} certificates and {} keys: give one key for each",
+                certs.len(),
+                keys.len()
+            );
+            r.problem("key", what);
+            None
+        }
+        (Some(listen), Some(certs), Some(keys)) => {
+            let pair = |(cert, key)| PairFiles {
+                cert: folder.join(cert),
+                key: folder.join(key),
+            };
+            Some(TlsFiles {
+                listen,
+                pairs: certs.into_iter().zip(keys).map(pair).collect(),
+                kernel,
+            })
+        }
         (None, None, None) => None,
         (listen, cert, key) => {
             let given = [
@@ -312,16 +338,17 @@ mod tests {
             "{LEAST}join_token_file = \"/run/token\"\nbase_url = \"https://oca-1.example\"\ntls_listen = \"[::1]:443\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
-             access_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
+             kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
         );
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
         assert_eq!(c.base_url.as_deref(), Some("https://oca-1.example"));
         let tls = c.tls.clone().unwrap();
-        assert_eq!(
-            (tls.cert, tls.key),
-            ("/etc/nightfill/c.pem".into(), "/k.pem".into())
-        );
+        let pair = PairFiles {
+            cert: "/etc/nightfill/c.pem".into(),
+            key: "/k.pem".into(),
+        };
+        assert!(tls.pairs == [pair] && !tls.kernel);
         assert_eq!(
             (c.storage, c.egress),
             (Some(Bytes(1_000_000_000_000)), Some(BitsPerSecond(2_000_000_000)))
@@ -367,6 +394,20 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    }
+
+    #[test]
+    fn certificates_may_be_several_each_with_its_key() {
+        let tls = "tls_listen = \"[::1]:443\"\ncert = [\"a.pem\", \"b.pem\"]\n";
+        let c = parse(&format!("{LEAST}{tls}key = [\"a.key\", \"b.key\"]\n")).unwrap();
+        assert_eq!(c.tls.unwrap().pairs.len(), 2);
+        for (key, problem) in [
+            ("\"a.key\"", "a.toml:7: key: 2 certificates and 1 keys"),
+            ("[]", "a.toml:7: key: is not a text in quotes or a list of such"),
+        ] {
+            let problems = parse(&format!("{LEAST}{tls}key = {key}\n")).unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
     }
 
     #[test]

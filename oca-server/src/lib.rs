@@ -26,6 +26,6 @@ pub mod server;
 pub mod signals;
 pub mod store;
 mod sys;
-mod tls;
+pub mod tls;
 pub mod traffic;
 mod worker;

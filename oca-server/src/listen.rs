@@ -9,7 +9,7 @@ use std::{io, net::SocketAddr, net::TcpListener};
 const BACKLOG: i32 = 4096;
 /// Unsent bytes in a socket's buffer above which it is not writable: enough for the send path to stay ahead of the
 /// network, little enough that a slow client's progress is seen and its memory is bounded.
-const NOT_SENT_LOWAT: u32 = 256 << 10;
+pub const NOT_SENT_LOWAT: u32 = 256 << 10;
 
 /// Binds `count` listeners to one address; with port 0 the kernel picks one port for all.
 pub fn listeners(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {

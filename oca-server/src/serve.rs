@@ -11,6 +11,7 @@ use crate::{
     namespace::directory::Directory,
     server::{Server, ServerConfig, TlsConfig},
     signals,
+    tls::identity::PairFiles,
     traffic::Traffic,
 };
 use anyhow::{Context, bail};
@@ -30,12 +31,18 @@ pub struct ServeArgs {
     /// Address for HTTPS (HTTP/1.1 and HTTP/2)
     #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
     pub tls_listen: Option<SocketAddr>,
-    /// Certificate chain (PEM, leaf first)
+    /// Certificate chain (PEM, leaf first); several for several names, each with its --key in the same order
     #[arg(long, value_name = "PEM", requires = "tls_listen")]
-    pub cert: Option<PathBuf>,
+    pub cert: Vec<PathBuf>,
     /// Private key (PEM)
     #[arg(long, value_name = "PEM", requires = "tls_listen")]
-    pub key: Option<PathBuf>,
+    pub key: Vec<PathBuf>,
+    /// File for the keys of session tickets, so that sessions are resumed after a restart
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    pub ticket_keys: Option<PathBuf>,
+    /// Whether the kernel seals TLS records where it can
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub kernel_tls: KernelTls,
     /// Address for HTTP/3
     #[arg(long, value_name = "ADDR")]
     pub quic_listen: Option<SocketAddr>,
@@ -56,6 +63,15 @@ pub struct ServeArgs {
     pub drain_seconds: u64,
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+/// Who seals TLS records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum KernelTls {
+    /// The kernel where it can, else this process
+    Auto,
+    /// This process
+    Off,
 }
 
 /// Limits that tests and unusual networks change.
@@ -112,14 +128,23 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
     let workers = args.workers.map_or_else(machine::default_workers, usize::from);
     let profile = machine::profile(&args.profile).context("--profile")?;
     let budgets = oca_core::budget::budgets(&profile, machine::measure(workers))?;
-    let tls = match (args.tls_listen, &args.cert, &args.key) {
-        (Some(listen), Some(cert), Some(key)) => Some(TlsConfig {
-            listen,
-            cert: cert.clone(),
-            key: key.clone(),
-        }),
-        _ => None,
-    };
+    if args.cert.len() != args.key.len() {
+        bail!(
+            "{} --cert and {} --key: give one key for each certificate",
+            args.cert.len(),
+            args.key.len()
+        );
+    }
+    let pairs = args.cert.iter().zip(&args.key).map(|(cert, key)| PairFiles {
+        cert: cert.clone(),
+        key: key.clone(),
+    });
+    let tls = args.tls_listen.map(|listen| TlsConfig {
+        listen,
+        pairs: pairs.collect(),
+        tickets: args.ticket_keys.clone(),
+        kernel: args.kernel_tls == KernelTls::Auto,
+    });
     Ok(ServerConfig {
         listen: args.listen,
         tls,

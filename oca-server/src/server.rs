@@ -8,7 +8,11 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::Namespace,
-    tls::{Acceptors, TlsError},
+    tls::{
+        Tls,
+        identity::{PairFiles, TlsError},
+        watch,
+    },
     traffic::Traffic,
     worker::{self, Seed, Shared},
 };
@@ -20,17 +24,19 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{self, mpsc};
 
 /// The HTTPS listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Address; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// Certificate chain, PEM, leaf first.
-    pub cert: PathBuf,
-    /// Private key, PEM (PKCS#8, PKCS#1 or SEC1).
-    pub key: PathBuf,
+    /// Certificates and their keys; the first is shown where no name fits.
+    pub pairs: Vec<PairFiles>,
+    /// Where the keys of session tickets are kept; absent = tickets end with the process.
+    pub tickets: Option<PathBuf>,
+    /// Whether the kernel may seal records, if it can.
+    pub kernel: bool,
 }
 
 /// What to serve on, checked but not yet touched.
@@ -92,8 +98,9 @@ pub struct Server {
     tls: Option<SocketAddr>,
     threads: Vec<thread::JoinHandle<()>>,
     done: mpsc::Receiver<()>,
-    cut: watch::Sender<bool>,
+    cut: sync::watch::Sender<bool>,
     log: AccessLog,
+    _watch: Option<watch::Watch>,
 }
 
 impl Server {
@@ -131,7 +138,7 @@ impl Server {
             .transpose()?;
         let log = AccessLog::open(&access_log, &metrics)
             .map_err(|(path, source)| StartError::AccessLog { path, source })?;
-        let (cut, cut_rx) = watch::channel(false);
+        let (cut, cut_rx) = sync::watch::channel(false);
         let (done_tx, done) = mpsc::channel(1);
         observe(&metrics, &traffic);
         let shared = Shared {
@@ -143,6 +150,9 @@ impl Server {
             cut: cut_rx,
             done: done_tx,
         };
+        let watch = secure
+            .as_ref()
+            .map(|(_, tls)| watch::start(tls.clone(), &shared.metrics));
         let threads = spawn_all(plain, secure, &log, &shared)?;
         Ok(Self {
             listen,
@@ -151,6 +161,7 @@ impl Server {
             done,
             cut,
             log,
+            _watch: watch.transpose().map_err(StartError::Worker)?,
         })
     }
 
@@ -187,7 +198,7 @@ impl Server {
 
 fn spawn_all(
     plain: Vec<TcpListener>,
-    secure: Option<(Vec<TcpListener>, Acceptors)>,
+    secure: Option<(Vec<TcpListener>, Tls)>,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
@@ -208,9 +219,9 @@ fn spawn_all(
     plain.into_iter().enumerate().map(start).collect()
 }
 
-fn secure(config: &TlsConfig, workers: usize) -> Result<(Vec<TcpListener>, Acceptors), StartError> {
-    let acceptors = Acceptors::load(&config.cert, &config.key)?;
-    Ok((bind(config.listen, workers)?, acceptors))
+fn secure(config: &TlsConfig, workers: usize) -> Result<(Vec<TcpListener>, Tls), StartError> {
+    let tls = Tls::load(&config.pairs, config.tickets.as_deref(), config.kernel)?;
+    Ok((bind(config.listen, workers)?, tls))
 }
 
 fn address(listeners: &[TcpListener]) -> Result<SocketAddr, StartError> {

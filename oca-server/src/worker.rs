@@ -14,7 +14,7 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::{Found, Namespace},
-    tls::Acceptors,
+    tls::{Tls, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
@@ -72,7 +72,7 @@ pub struct Seed {
     /// Plain HTTP listener.
     pub plain: StdListener,
     /// HTTPS listener.
-    pub secure: Option<(StdListener, Acceptors)>,
+    pub secure: Option<(StdListener, Tls)>,
     /// Access log.
     pub log: LogSender,
     /// The rest.
@@ -97,6 +97,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Reads of files.
     pub disk: Rc<Disk>,
+    /// What TLS sessions share.
+    pub tls: Rc<LocalTls>,
     traffic: Arc<Traffic>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -114,7 +116,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, kernel_tls: bool, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
@@ -124,6 +126,7 @@ impl Worker {
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
             disk: Rc::default(),
+            tls: Rc::new(LocalTls::new(kernel_tls)),
             traffic: shared.traffic,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -248,7 +251,8 @@ async fn run(seed: Seed) {
     let Shared {
         drain, mut cut, done, ..
     } = seed.shared.clone();
-    let worker = Rc::new(Worker::new(seed.index, seed.log, seed.shared));
+    let kernel_tls = seed.secure.as_ref().is_some_and(|(_, tls)| tls.kernel);
+    let worker = Rc::new(Worker::new(seed.index, seed.log, kernel_tls, seed.shared));
     let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
@@ -291,7 +295,7 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors>) {
+async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch a listener"),
@@ -319,7 +323,7 @@ async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
     listen::tune(&stream);
     let listener = if tls.is_some() { "tls" } else { "plain" };
     worker
@@ -330,7 +334,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);
-    let acceptor = tls.map(|t| t.full.clone());
+    let acceptor = tls.map(|t| Arc::clone(&t.full));
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::serve(&worker, stream, peer, acceptor).await;
@@ -338,7 +342,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
     });
 }
 
-fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
+fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
     worker
         .counters
         .borrow_mut()
@@ -346,7 +350,7 @@ fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&A
     let Some(slot) = ShedSlot::take(worker) else {
         return;
     };
-    let acceptor = tls.map(|t| t.shed.clone());
+    let acceptor = tls.map(|t| Arc::clone(&t.shed));
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::shed(&worker, stream, peer, acceptor).await;

@@ -4,7 +4,7 @@
 
 use crate::{
     counters::Cut,
-    disk::ReadError,
+    disk::{ColdStream, Loan, ReadError},
     files::OpenFile,
     http::{
         Peer, Protocol,
@@ -13,9 +13,10 @@ use crate::{
         wire::LEAST_BYTES,
     },
     namespace::Found,
+    tls::session::Session,
     worker::Worker,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -30,25 +31,24 @@ use oca_core::{
     request::{Fields, Method},
 };
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     convert::Infallible,
-    future::Future,
-    io::IoSliceMut,
+    future::{Future, poll_fn},
+    io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Requests of one connection at once: a player asks for a few segments and playlists at a time.
 const STREAMS: u32 = 64;
 /// Bytes of one piece of a body: with [`STREAMS`] it bounds what one connection can hold.
 const PIECE: u64 = 64 << 10;
-/// Largest frame we send: fewer frames, yet another stream never waits for more than this.
-const FRAME: u32 = 64 << 10;
+/// Bytes that are brought from the drive before memory is asked again.
+const COLD: u64 = 1 << 20;
 /// Streams that a client may reset before we accepted them (rapid reset, CVE-2023-44487), and those that we reset.
 const RESETS: usize = 64;
 
@@ -90,7 +90,7 @@ impl Pulse {
 }
 
 /// Serves a connection after its TLS handshake.
-pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer) {
+pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
     let pulse = Rc::new(Pulse {
         running: Cell::new(0),
         last: Cell::new(Instant::now()),
@@ -100,11 +100,13 @@ pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer
         let response = respond(worker, &pulse, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
-    let mut connection = pin!(builder(worker).serve_connection(TokioIo::new(stream), service));
+    let session = Rc::new(RefCell::new(session));
+    let io = TokioIo::new(Gathered(Rc::clone(&session)));
+    let mut connection = pin!(builder(worker).serve_connection(io, service));
     let mut leaving = false;
     loop {
         tokio::select! {
-            result = connection.as_mut() => {
+            result = poll_fn(|cx| poll(connection.as_mut(), &session, cx)) => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "HTTP/2 connection ended");
                 }
@@ -124,13 +126,64 @@ pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer
     }
 }
 
+/// hyper's side of a session that both poll: hyper writes frame by frame, and what it wrote in one poll is sealed and
+/// sent together at its end.
+struct Gathered(Rc<RefCell<Session>>);
+
+fn poll(
+    connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    session: &RefCell<Session>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Box<dyn std::error::Error>>> {
+    let result = connection.poll(cx).map_err(Into::into);
+    match session.borrow_mut().poll_sent(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+        Poll::Ready(Ok(())) | Poll::Pending => result,
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
 fn builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(worker.limits.header_bytes).unwrap_or(u32::MAX))
-        .max_frame_size(FRAME)
         .max_send_buf_size(PIECE as usize)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS);
@@ -268,9 +321,37 @@ fn pieces(body: Body, head_only: bool) -> VecDeque<Piece> {
 struct FileBody {
     file: Option<(Rc<OpenFile>, Found)>,
     pieces: VecDeque<Piece>,
+    /// The part of the first piece that comes from the drive.
+    cold: Option<ColdStream>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
     worker: Rc<Worker>,
+}
+
+/// Bytes of a body; those of a file go back to the worker's pool when they are sent.
+enum Chunk {
+    Text(Bytes),
+    File(Loan, usize),
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.chunk().len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::File(loan, at) => &loan[*at..],
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Text(text) => text.advance(n),
+            Self::File(_, at) => *at += n,
+        }
+    }
 }
 
 impl FileBody {
@@ -288,6 +369,7 @@ impl FileBody {
         Self {
             file,
             pieces,
+            cold: None,
             exchange,
             pulse,
             worker,
@@ -295,42 +377,83 @@ impl FileBody {
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
-    fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
-        let bytes = match self.pieces.pop_front()? {
-            Piece::Text(text) => text,
-            Piece::File(slice) => match self.read(slice) {
-                Ok(bytes) => bytes,
-                Err(error) => return Some(Err(error)),
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, ReadError>>> {
+        let chunk = match self.pieces.pop_front() {
+            None => return Poll::Ready(None),
+            Some(Piece::Text(text)) => Chunk::Text(text),
+            Some(Piece::File(slice)) => match self.poll_file(slice, cx) {
+                Poll::Ready(Ok(loan)) => Chunk::File(loan, 0),
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => {
+                    self.pieces.push_front(Piece::File(slice));
+                    return Poll::Pending;
+                }
             },
         };
-        self.pulse.gave(bytes.len() as u64);
-        self.exchange.sent(bytes.len() as u64);
+        let len = chunk.remaining() as u64;
+        self.pulse.gave(len);
+        self.exchange.sent(len);
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
         }
-        Some(Ok(bytes))
+        Poll::Ready(Some(Ok(chunk)))
     }
 
-    fn read(&mut self, slice: Slice) -> Result<Bytes, ReadError> {
-        let Some((file, _)) = &self.file else {
-            return Err(ReadError::Short); // slices are made of a found file only
+    /// Bytes from the beginning of `slice`; what is left of it is put back.
+    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Loan, ReadError>> {
+        let loan = match self.poll_cold(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(read)) => read?,
+            Poll::Ready(None) => match self.read_now(slice)? {
+                Some(loan) => loan,
+                None => {
+                    let Some((file, _)) = &self.file else {
+                        return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
+                    };
+                    let cold = Slice {
+                        len: slice.len.min(COLD),
+                        ..slice
+                    };
+                    self.cold = Some(self.worker.disk.stream(file, cold));
+                    return self.poll_file(slice, cx);
+                }
+            },
         };
-        let mut bytes = BytesMut::zeroed(slice.len.min(PIECE) as usize);
-        let space = IoSliceMut::new(&mut bytes);
-        let n = self
-            .worker
-            .disk
-            .read_now(file, &mut [space], slice.offset)?
-            .unwrap_or(0);
-        bytes.truncate(n);
-        let n = n as u64;
+        let n = loan.len() as u64;
         if n < slice.len {
             self.pieces.push_front(Piece::File(Slice {
                 offset: slice.offset + n,
                 len: slice.len - n,
             }));
         }
-        Ok(bytes.freeze())
+        Poll::Ready(Ok(loan))
+    }
+
+    /// The next bytes from the drive, if they come from there now.
+    fn poll_cold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Loan, ReadError>>> {
+        let Some(cold) = &mut self.cold else {
+            return Poll::Ready(None);
+        };
+        let next = cold.poll_next(cx);
+        if let Poll::Ready(None) = next {
+            self.cold = None;
+        }
+        next
+    }
+
+    /// What is in memory at the beginning of `slice`.
+    fn read_now(&self, slice: Slice) -> Result<Option<Loan>, ReadError> {
+        let Some((file, _)) = &self.file else {
+            return Err(ReadError::Short); // as above
+        };
+        let disk = &self.worker.disk;
+        let mut loan = disk.buffer();
+        let most = slice.len.min(PIECE) as usize;
+        let space = IoSliceMut::new(&mut loan.space()[..most]);
+        Ok(disk.read_now(file, &mut [space], slice.offset)?.map(|n| {
+            loan.filled(n);
+            loan
+        }))
     }
 
     fn fault(&mut self, error: &ReadError) {
@@ -343,20 +466,15 @@ impl FileBody {
 }
 
 impl HttpBody for FileBody {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = ReadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        Poll::Ready(self.next().map(|piece| match piece {
-            Ok(bytes) => Ok(Frame::data(bytes)),
-            Err(error) => {
-                self.fault(&error);
-                Err(error)
-            }
-        }))
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, ReadError>>> {
+        self.poll_next(cx)
+            .map(|next| next.map(|piece| piece.map(Frame::data).inspect_err(|error| self.fault(error))))
     }
 
     fn is_end_stream(&self) -> bool {

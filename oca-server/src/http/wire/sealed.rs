@@ -1,77 +1,166 @@
-//! TLS records sealed in this process from pooled buffers.
+//! TLS: where this process seals, records from the file's pages, several a call; where the kernel seals, the plain path.
+//! A batch is as large as the socket has room for, so that next to nothing is sealed that must wait.
 
-use super::{SendError, pace::Pace};
-use crate::{disk::Disk, files::OpenFile, pool::BUFFER};
+use super::{
+    SendError,
+    pace::{Pace, writable},
+    plain,
+};
+use crate::{
+    disk::{ColdStream, Disk, ReadError},
+    files::OpenFile,
+    tls::session::Session,
+};
 use oca_core::range::Slice;
-use std::{io::IoSliceMut, rc::Rc};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout_at};
-use tokio_rustls::server::TlsStream;
+use std::{
+    io::{self, IoSliceMut},
+    rc::Rc,
+};
 
 /// Bytes after which a connection that could go on lets the others have their turn.
 const TURN: u64 = 2 << 20;
+/// Most bytes that were held back and still share the first record with the file.
+const MAX_HEAD: usize = 8 << 10;
+/// Bytes that are brought from the drive before memory is asked again.
+const COLD: u64 = 2 << 20;
 
 /// Sends what was held back and a slice of a file.
 pub async fn send_file(
-    stream: &mut TlsStream<TcpStream>,
-    held: Vec<u8>,
+    session: &mut Session,
+    mut head: Vec<u8>,
     file: &Rc<OpenFile>,
     slice: Slice,
     (disk, pace): (&Rc<Disk>, &mut Pace),
     mut sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
-    let mut room = BUFFER;
-    if !held.is_empty() && held.len() < BUFFER / 2 {
-        room -= held.len();
-    } else {
-        write_all(stream, &held, pace).await?;
+    if session.settled().kernel || head.len() > MAX_HEAD {
+        send(session, &std::mem::take(&mut head), pace).await?;
     }
-    let (mut offset, mut left, mut turn) = (slice.offset, slice.len, TURN);
-    while left > 0 {
-        let mut buffer = disk.buffer();
-        let start = BUFFER - room;
-        buffer.space()[..start].copy_from_slice(&held[..start]);
-        let want = usize::try_from(left).unwrap_or(room).min(room);
-        let space = IoSliceMut::new(&mut buffer.space()[start..start + want]);
-        let Some(n) = disk.read_now(file, &mut [space], offset)? else {
-            continue;
+    if session.settled().kernel {
+        return plain::send_file(session.tcp(), file, slice, (disk, pace), sent).await;
+    }
+    let (mut left, mut turn) = (slice, 0);
+    while left.len > 0 {
+        ready(session, pace).await?;
+        let most = (session.room() - head.len()).min(usize::try_from(left.len).unwrap_or(usize::MAX));
+        let batch = session.send_batch(&head, most, |spaces| {
+            disk.read_now(file, spaces, left.offset)?.ok_or(Stop::Cold)
+        });
+        let done = match batch {
+            Ok(n) => {
+                sent(n as u64);
+                n as u64
+            }
+            Err(Stop::Cold) => {
+                let cold = Slice {
+                    len: left.len.min(COLD),
+                    ..left
+                };
+                send_cold(session, &mut head, disk.stream(file, cold), pace, &mut sent).await?;
+                cold.len
+            }
+            Err(Stop::Failed(error)) => return Err(error),
         };
-        buffer.filled(start + n);
-        write_all(stream, &buffer, pace).await?;
-        drop(buffer);
-        sent(n as u64);
-        (offset, left, room) = (offset + n as u64, left - n as u64, BUFFER);
-        turn = turn.saturating_sub(n as u64);
-        if turn == 0 {
+        pace.given += done;
+        head.clear();
+        left.offset += done;
+        left.len -= done;
+        turn += done;
+        if turn >= TURN {
             tokio::task::yield_now().await;
-            turn = TURN;
+            turn = 0;
         }
     }
     Ok(())
 }
 
-/// Seals and sends bytes.
-pub async fn write_all(
-    stream: &mut TlsStream<TcpStream>,
+/// Why a batch was not filled.
+enum Stop {
+    /// The next bytes are on the drive.
+    Cold,
+    Failed(SendError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(SendError::Client(error))
+    }
+}
+
+/// Sends what comes from the drive.
+async fn send_cold(
+    session: &mut Session,
+    head: &mut Vec<u8>,
+    mut cold: ColdStream,
+    pace: &mut Pace,
+    sent: &mut impl FnMut(u64),
+) -> Result<(), SendError> {
+    while let Some(piece) = cold.next().await {
+        let piece = piece?;
+        send_bytes(session, head, &piece, pace).await?;
+        head.clear();
+        sent(piece.len() as u64);
+        pace.given += piece.len() as u64;
+    }
+    Ok(())
+}
+
+/// Sends bytes that are in memory.
+pub async fn send(session: &mut Session, bytes: &[u8], pace: &mut Pace) -> Result<(), SendError> {
+    if session.settled().kernel {
+        return plain::send(session.tcp(), bytes, true, pace).await;
+    }
+    send_bytes(session, &[], bytes, pace).await
+}
+
+async fn send_bytes(
+    session: &mut Session,
+    mut head: &[u8],
     mut bytes: &[u8],
     pace: &mut Pace,
 ) -> Result<(), SendError> {
-    while !bytes.is_empty() {
-        if let Ok(written) = timeout_at(pace.next_look, stream.write(bytes)).await {
-            let n = written.map_err(SendError::Client)?;
-            pace.given += n as u64;
-            bytes = &bytes[n..];
-        }
-        pace.look(stream.get_ref().0)?;
+    while !(bytes.is_empty() && head.is_empty()) {
+        ready(session, pace).await?;
+        let most = (session.room() - head.len()).min(bytes.len());
+        let n = session.send_batch(head, most, |spaces| Ok::<_, io::Error>(copy(bytes, spaces)));
+        bytes = &bytes[n.map_err(SendError::Client)?..];
+        head = &[];
     }
     Ok(())
 }
 
-/// Gives the kernel what is sealed.
-pub async fn flush(stream: &mut TlsStream<TcpStream>, pace: &mut Pace) -> Result<(), SendError> {
-    loop {
-        if let Ok(result) = timeout_at(pace.next_look, stream.flush()).await {
-            return result.map_err(SendError::Client);
-        }
-        pace.look(stream.get_ref().0)?;
+/// Fills the spaces from the front.
+fn copy(mut bytes: &[u8], spaces: &mut [IoSliceMut<'_>]) -> usize {
+    let all = bytes.len();
+    for space in spaces {
+        let n = space.len().min(bytes.len());
+        space[..n].copy_from_slice(&bytes[..n]);
+        bytes = &bytes[n..];
     }
+    all - bytes.len()
+}
+
+/// Waits until the socket took what was sealed before and has room for more.
+async fn ready(session: &mut Session, pace: &mut Pace) -> Result<(), SendError> {
+    loop {
+        writable(session.tcp(), pace).await?;
+        if session.held() == 0 {
+            return Ok(());
+        }
+        session.try_flush().map_err(SendError::Client)?;
+    }
+}
+
+/// Gives everything to the kernel.
+pub async fn flush(session: &mut Session, pace: &mut Pace) -> Result<(), SendError> {
+    while session.held() > 0 {
+        ready(session, pace).await?;
+    }
+    Ok(())
 }

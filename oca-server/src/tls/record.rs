@@ -1,0 +1,321 @@
+//! TLS records after the handshake (RFC 8446 §5, RFC 5246 §6.2): sealed in place in a buffer that the caller laid out, and
+//! opened in place. No socket, no allocation a record; the keys come from rustls, which made the handshake.
+
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
+use std::ops::Range;
+
+/// Most bytes of plain text in a record (RFC 8446 §5.1).
+pub const MAX_PLAIN: usize = 1 << 14;
+/// Bytes of a record's header.
+pub const HEADER: usize = 5;
+/// Most bytes after a record's header (RFC 8446 §5.2; RFC 5246 §6.2.3 allows more, which none of our ciphers needs).
+const MAX_SEALED: usize = MAX_PLAIN + 256;
+/// Bytes of an authentication tag: the same for all ciphers here.
+const TAG: usize = 16;
+/// Records after which AES-GCM keys are changed (RFC 8446 §5.5: 2^24.5 of full size).
+pub const KEY_LIFE: u64 = 1 << 24;
+
+/// What a record carries (RFC 8446 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Alert.
+    Alert,
+    /// Handshake message after the handshake.
+    Handshake,
+    /// Application data.
+    Data,
+}
+
+impl Content {
+    /// On the wire.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Alert => 21,
+            Self::Handshake => 22,
+            Self::Data => 23,
+        }
+    }
+
+    fn of(code: u8) -> Result<Self, RecordError> {
+        match code {
+            21 => Ok(Self::Alert),
+            22 => Ok(Self::Handshake),
+            23 => Ok(Self::Data),
+            _ => Err(RecordError::Malformed),
+        }
+    }
+}
+
+/// Why a record is refused, or cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// No record of TLS.
+    #[error("the peer sent what is no TLS record")]
+    Malformed,
+    /// Longer than any record may be.
+    #[error("the peer sent a TLS record that is too long")]
+    TooLong,
+    /// The tag does not match.
+    #[error("a TLS record cannot be opened")]
+    Forged,
+    /// The cipher or version is none of ours.
+    #[error("the TLS cipher is not one that is sealed here")]
+    Cipher,
+    /// The keys have sealed as much as they may.
+    #[error("the TLS keys are used up")]
+    UsedUp,
+}
+
+/// How a cipher lays out its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// TLS 1.3, all ciphers: the content type is sealed too.
+    V13,
+    /// TLS 1.2 with AES-GCM: eight bytes of nonce before the text (RFC 5288 §3).
+    V12Explicit,
+    /// TLS 1.2 with ChaCha20-Poly1305 (RFC 7905).
+    V12,
+}
+
+/// One direction's keys.
+struct Keys {
+    key: LessSafeKey,
+    iv: [u8; 12],
+    sequence: u64,
+    style: Style,
+}
+
+impl Keys {
+    fn new(
+        version: ProtocolVersion,
+        (sequence, secrets): (u64, &ConnectionTrafficSecrets),
+    ) -> Result<Self, RecordError> {
+        use ConnectionTrafficSecrets::{Aes128Gcm, Aes256Gcm, Chacha20Poly1305};
+        let (algorithm, key, iv) = match secrets {
+            Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+            Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+            Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
+            _ => return Err(RecordError::Cipher),
+        };
+        let style = match (version, secrets) {
+            (ProtocolVersion::TLSv1_3, _) => Style::V13,
+            (ProtocolVersion::TLSv1_2, Chacha20Poly1305 { .. }) => Style::V12,
+            (ProtocolVersion::TLSv1_2, _) => Style::V12Explicit,
+            _ => return Err(RecordError::Cipher),
+        };
+        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Cipher)?;
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            iv: iv.as_ref().try_into().map_err(|_| RecordError::Cipher)?,
+            sequence,
+            style,
+        })
+    }
+
+    /// The nonce of the next record (RFC 8446 §5.3); TLS 1.2 writes its last eight bytes into the record.
+    fn nonce(&self) -> [u8; 12] {
+        let mut nonce = self.iv;
+        for (n, s) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+            *n ^= s;
+        }
+        nonce
+    }
+
+    /// What is authenticated beside the text of a TLS 1.2 record (RFC 5246 §6.2.3.3).
+    fn aad_v12(&self, code: u8, len: usize) -> [u8; 13] {
+        let mut aad = [0; 13];
+        aad[..8].copy_from_slice(&self.sequence.to_be_bytes());
+        aad[8..11].copy_from_slice(&[code, 3, 3]);
+        aad[11..].copy_from_slice(&be16(len));
+        aad
+    }
+}
+
+/// A length of at most [`MAX_SEALED`] on the wire.
+fn be16(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+/// Seals what we send.
+pub struct Sealer(Keys);
+
+impl Sealer {
+    /// From the secrets of a handshake, and the number of the next record.
+    ///
+    /// # Errors
+    /// When the cipher is none of ours.
+    pub fn new(
+        version: ProtocolVersion,
+        secrets: (u64, &ConnectionTrafficSecrets),
+    ) -> Result<Self, RecordError> {
+        Keys::new(version, secrets).map(Self)
+    }
+
+    /// Bytes of a record before its text.
+    pub fn prefix(&self) -> usize {
+        match self.0.style {
+            Style::V12Explicit => HEADER + 8,
+            Style::V13 | Style::V12 => HEADER,
+        }
+    }
+
+    /// Bytes of a record after its text.
+    pub fn suffix(&self) -> usize {
+        match self.0.style {
+            Style::V13 => 1 + TAG,
+            Style::V12Explicit | Style::V12 => TAG,
+        }
+    }
+
+    /// Bytes of a record with `len` bytes of text.
+    pub fn sealed(&self, len: usize) -> usize {
+        self.prefix() + len + self.suffix()
+    }
+
+    /// Whether the keys should be changed before more is sealed.
+    pub fn is_old(&self) -> bool {
+        self.0.sequence >= KEY_LIFE
+    }
+
+    /// Seals the record that is `record`: its text already lies behind the prefix, and the rest is overwritten.
+    ///
+    /// # Errors
+    /// When the keys have sealed twice what they should.
+    pub fn seal(&mut self, content: Content, record: &mut [u8]) -> Result<(), RecordError> {
+        let keys = &mut self.0;
+        if keys.sequence >= 2 * KEY_LIFE {
+            return Err(RecordError::UsedUp);
+        }
+        let nonce = keys.nonce();
+        let len = record.len();
+        let (code, outer) = (content.code(), be16(len - HEADER));
+        let text = match keys.style {
+            Style::V13 => {
+                record[..HEADER].copy_from_slice(&[Content::Data.code(), 3, 3, outer[0], outer[1]]);
+                record[len - TAG - 1] = code;
+                HEADER..len - TAG
+            }
+            Style::V12Explicit => {
+                record[..HEADER].copy_from_slice(&[code, 3, 3, outer[0], outer[1]]);
+                record[HEADER..HEADER + 8].copy_from_slice(&nonce[4..]);
+                HEADER + 8..len - TAG
+            }
+            Style::V12 => {
+                record[..HEADER].copy_from_slice(&[code, 3, 3, outer[0], outer[1]]);
+                HEADER..len - TAG
+            }
+        };
+        let tag = match keys.style {
+            Style::V13 => {
+                let (header, rest) = record.split_at_mut(HEADER);
+                let text = &mut rest[..len - HEADER - TAG];
+                keys.seal(nonce, Aad::from(&*header), text)?
+            }
+            Style::V12Explicit | Style::V12 => {
+                let aad = keys.aad_v12(code, text.len());
+                keys.seal(nonce, Aad::from(aad), &mut record[text])?
+            }
+        };
+        record[len - TAG..].copy_from_slice(&tag);
+        keys.sequence += 1;
+        Ok(())
+    }
+}
+
+impl Keys {
+    fn seal(
+        &self,
+        nonce: [u8; 12],
+        aad: Aad<impl AsRef<[u8]>>,
+        text: &mut [u8],
+    ) -> Result<[u8; TAG], RecordError> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self.key.seal_in_place_separate_tag(nonce, aad, text);
+        let tag = tag.map_err(|_| RecordError::UsedUp)?;
+        tag.as_ref().try_into().map_err(|_| RecordError::Cipher)
+    }
+}
+
+/// Opens what the peer sends.
+pub struct Opener(Keys);
+
+/// Bytes of the record that `bytes` begins with, header included; absent = its header is not yet whole.
+///
+/// # Errors
+/// When no record begins so.
+pub fn record_len(bytes: &[u8]) -> Result<Option<usize>, RecordError> {
+    let Some(&[_, major, _, high, low]) = bytes.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    match len {
+        _ if major != 3 => Err(RecordError::Malformed),
+        len if len > MAX_SEALED => Err(RecordError::TooLong),
+        len => Ok(Some(HEADER + len)),
+    }
+}
+
+impl Opener {
+    /// From the secrets of a handshake, and the number of the next record.
+    ///
+    /// # Errors
+    /// When the cipher is none of ours.
+    pub fn new(
+        version: ProtocolVersion,
+        secrets: (u64, &ConnectionTrafficSecrets),
+    ) -> Result<Self, RecordError> {
+        Keys::new(version, secrets).map(Self)
+    }
+
+    /// Opens one whole record in place: what it carries, and where its text lies in `record`.
+    ///
+    /// # Errors
+    /// When it is malformed or forged: the connection must end.
+    pub fn open(&mut self, record: &mut [u8]) -> Result<(Content, Range<usize>), RecordError> {
+        let keys = &mut self.0;
+        let code = *record.first().ok_or(RecordError::Malformed)?;
+        let (header, sealed) = record
+            .split_at_mut_checked(HEADER)
+            .ok_or(RecordError::Malformed)?;
+        let opened = match keys.style {
+            Style::V13 => {
+                if code != Content::Data.code() {
+                    return Err(RecordError::Malformed);
+                }
+                let nonce = Nonce::assume_unique_for_key(keys.nonce());
+                let text = keys.key.open_in_place(nonce, Aad::from(&*header), sealed);
+                let text = text.map_err(|_| RecordError::Forged)?;
+                // RFC 8446 §5.4: zeros of padding, then from behind the content type.
+                let last = text.iter().rposition(|b| *b != 0).ok_or(RecordError::Malformed)?;
+                (Content::of(text[last])?, HEADER..HEADER + last)
+            }
+            Style::V12Explicit => {
+                let (explicit, sealed) = sealed.split_at_mut_checked(8).ok_or(RecordError::Malformed)?;
+                let mut nonce = keys.iv;
+                nonce[4..].copy_from_slice(explicit);
+                let len = keys.open_v12(code, nonce, sealed)?;
+                (Content::of(code)?, HEADER + 8..HEADER + 8 + len)
+            }
+            Style::V12 => {
+                let len = keys.open_v12(code, keys.nonce(), sealed)?;
+                (Content::of(code)?, HEADER..HEADER + len)
+            }
+        };
+        if opened.1.len() > MAX_PLAIN {
+            return Err(RecordError::TooLong);
+        }
+        keys.sequence += 1;
+        Ok(opened)
+    }
+}
+
+impl Keys {
+    fn open_v12(&self, code: u8, nonce: [u8; 12], sealed: &mut [u8]) -> Result<usize, RecordError> {
+        let len = sealed.len().checked_sub(TAG).ok_or(RecordError::Malformed)?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let aad = Aad::from(self.aad_v12(code, len));
+        let text = self.key.open_in_place(nonce, aad, sealed);
+        text.map(|t| t.len()).map_err(|_| RecordError::Forged)
+    }
+}
