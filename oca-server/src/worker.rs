@@ -21,6 +21,7 @@ use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+use oca_core::budget::unsent;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
@@ -324,13 +325,14 @@ async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
 }
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
-    listen::tune(&stream);
+    let open = worker.traffic.totals().connections;
+    listen::tune(&stream, unsent(worker.limits.connection_memory, open));
     let listener = if tls.is_some() { "tls" } else { "plain" };
     worker
         .counters
         .borrow_mut()
         .add("oca_connections_accepted_total", listener, 1);
-    if worker.traffic.totals().connections >= worker.limits.connections as u64 {
+    if open >= worker.limits.connections as u64 {
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);

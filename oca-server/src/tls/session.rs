@@ -25,8 +25,8 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Most records of one batch: 256 KiB of text stay in the core's cache from the read to the send.
-pub const BATCH: usize = 16;
+/// Most records of one batch: half a megabyte of text; by measurement, twice as many bring nothing more.
+pub const BATCH: usize = 32;
 /// Most bytes around the text of a record: its header, a nonce, its type and its tag.
 const AROUND: usize = 30;
 /// First size of the buffer for what the peer sends: most requests fit.
@@ -80,6 +80,8 @@ enum Tx {
 pub struct Session {
     tcp: TcpStream,
     settled: Settled,
+    /// Unsent bytes that the socket may hold.
+    unsent: u32,
     tx: Tx,
     opener: Box<Opener>,
     keys: Box<KernelConnection<ServerConnectionData>>,
@@ -130,8 +132,10 @@ impl Session {
         } else {
             Tx::Sealer(Box::new(Sealer::new(version, (tx.0, &tx.1))?))
         };
+        let unsent = SockRef::from(&tcp).tcp_notsent_lowat().unwrap_or(u32::MAX);
         Ok(Self {
             tcp,
+            unsent,
             settled: Settled {
                 resumed,
                 http2,
@@ -170,7 +174,7 @@ impl Session {
 
     /// Bytes of text that fill the records that the socket has room for: from one record to a batch.
     pub fn room(&self) -> usize {
-        let room = sys::send_room(&self.tcp).unwrap_or(0) as usize;
+        let room = sys::send_room(&self.tcp, self.unsent).unwrap_or(0) as usize;
         (room / MAX_PLAIN).clamp(1, BATCH) * MAX_PLAIN
     }
 
