@@ -5,6 +5,7 @@
 
 mod reader;
 
+use crate::quic::Congestion;
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
 use std::{
@@ -80,6 +81,19 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// The HTTP/3 socket, with the identity of HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuicFiles {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+    /// How connections find their rate.
+    pub congestion: Congestion,
+}
+
 /// A checked configuration; it has touched nothing yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -95,6 +109,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The HTTPS listener.
     pub tls: Option<TlsFiles>,
+    /// The HTTP/3 socket.
+    pub quic: Option<QuicFiles>,
     /// Address of the admin listener.
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
@@ -145,7 +161,7 @@ impl Config {
             check_auto(&mut r, address);
         }
         let join_token = join_secret(&mut r, folder);
-        let tls = tls(&mut r, folder);
+        let (tls, quic) = encrypted(&mut r, folder);
         let profile = r.string("profile").unwrap_or_else(|| "laptop".to_owned());
         let access_log = r.string("access_log").unwrap_or_else(|| "-".to_owned());
         let workers = r.number("workers", 1, MOST_WORKERS);
@@ -163,6 +179,7 @@ impl Config {
             base_url,
             listen: listen.expect(CHECKED),
             tls,
+            quic,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
             profile: if profile.ends_with(".toml") {
@@ -202,9 +219,10 @@ impl Config {
         if let Some(JoinSecret::File(path)) = &self.join_token {
             readable("join_token_file", path);
         }
-        if let Some(tls) = &self.tls {
-            readable("cert", &tls.cert);
-            readable("key", &tls.key);
+        let tls = self.tls.as_ref().map(|t| (&t.cert, &t.key));
+        if let Some((cert, key)) = tls.or(self.quic.as_ref().map(|q| (&q.cert, &q.key))) {
+            readable("cert", cert);
+            readable("key", key);
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));
@@ -254,31 +272,33 @@ fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
     }
 }
 
-fn tls(r: &mut Reader<'_>, folder: &Path) -> Option<TlsFiles> {
-    let listen = r.parsed("tls_listen");
+/// HTTPS and HTTP/3, which have one identity: either address needs both files, and the files an address.
+fn encrypted(r: &mut Reader<'_>, folder: &Path) -> (Option<TlsFiles>, Option<QuicFiles>) {
+    let (tls, quic) = (r.parsed("tls_listen"), r.parsed("quic_listen"));
+    let congestion: Option<Congestion> = r.parsed("quic_congestion");
     let (cert, key) = (r.string("cert"), r.string("key"));
-    match (listen, cert, key) {
-        (Some(listen), Some(cert), Some(key)) => Some(TlsFiles {
-            listen,
-            cert: folder.join(cert),
-            key: folder.join(key),
-        }),
-        (None, None, None) => None,
-        (listen, cert, key) => {
-            let given = [
-                ("tls_listen", listen.is_some()),
-                ("cert", cert.is_some()),
-                ("key", key.is_some()),
-            ];
-            for (name, _) in given.into_iter().filter(|(_, given)| !given) {
-                r.missing(
-                    name,
-                    "tls_listen, cert and key belong together: give all three or none",
-                );
-            }
-            None
+    let given = [
+        ("tls_listen", tls.is_some() || quic.is_some()),
+        ("cert", cert.is_some()),
+        ("key", key.is_some()),
+    ];
+    if given.iter().any(|(_, given)| *given) {
+        for (name, _) in given.into_iter().filter(|(_, given)| !given) {
+            let mend = "tls_listen (or quic_listen), cert and key belong together: give all three or none";
+            r.missing(name, mend);
         }
     }
+    let Some((cert, key)) = cert.zip(key) else {
+        return (None, None);
+    };
+    let (cert, key) = (folder.join(cert), folder.join(key));
+    let quic = quic.map(|listen| QuicFiles {
+        listen,
+        cert: cert.clone(),
+        key: key.clone(),
+        congestion: congestion.unwrap_or_default(),
+    });
+    (tls.map(|listen| TlsFiles { listen, cert, key }), quic)
 }
 
 #[cfg(test)]
@@ -310,6 +330,7 @@ mod tests {
     fn every_key_is_read() {
         let text = format!(
             "{LEAST}join_token_file = \"/run/token\"\nbase_url = \"https://oca-1.example\"\ntls_listen = \"[::1]:443\"\n\
+             quic_listen = \"[::1]:443\"\nquic_congestion = \"bbr\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
              access_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
@@ -322,6 +343,8 @@ mod tests {
             (tls.cert, tls.key),
             ("/etc/nightfill/c.pem".into(), "/k.pem".into())
         );
+        let quic = c.quic.clone().unwrap();
+        assert_eq!((quic.listen.port(), quic.congestion), (443, Congestion::Bbr));
         assert_eq!(
             (c.storage, c.egress),
             (Some(Bytes(1_000_000_000_000)), Some(BitsPerSecond(2_000_000_000)))
@@ -356,9 +379,9 @@ mod tests {
             "a.toml:7: min_free: boolean is not a size",
             "a.toml:9: join_token: is empty",
             "a.toml: base_url: give the URL",
-            "a.toml: key: tls_listen, cert and key belong together",
+            "a.toml: key: tls_listen (or quic_listen), cert and key belong together",
             "a.toml: root: give the folder",
-            "a.toml: tls_listen: tls_listen, cert and key belong together",
+            "a.toml: tls_listen: tls_listen (or quic_listen), cert and key belong together",
         ];
         for e in expected {
             assert!(

@@ -27,6 +27,11 @@ pub struct Limits {
     pub discarded_body: u64,
     /// Most files that one worker holds open between requests.
     pub open_files: usize,
+    /// QUIC handshakes of one worker at once above which a client must first prove its address (Retry).
+    pub unproven_handshakes: usize,
+    /// Bytes of QUIC responses that wait for their acknowledgment, all connections together, above which each
+    /// connection gets little.
+    pub send_memory: u64,
     /// What a shed client is told to wait (`Retry-After`).
     pub retry_after: Duration,
 }
@@ -43,6 +48,8 @@ impl Default for Limits {
             ranges: 32,
             discarded_body: 64 << 10,
             open_files: 1024,
+            unproven_handshakes: 128,
+            send_memory: 512 << 20,
             retry_after: Duration::from_secs(5),
         }
     }
@@ -54,6 +61,7 @@ impl Limits {
         Self {
             connections: budgets.connections as usize,
             open_files: budgets.open_files_per_worker as usize,
+            send_memory: budgets.connection_memory.0,
             ..Self::default()
         }
     }

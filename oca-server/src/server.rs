@@ -8,13 +8,14 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::Namespace,
+    quic::{self, Congestion, NoSuite, Quic},
     tls::{Acceptors, TlsError},
     traffic::Traffic,
     worker::{self, Seed, Shared},
 };
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
     sync::Arc,
     thread,
@@ -33,6 +34,19 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
+/// The HTTP/3 socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuicConfig {
+    /// Address; port 0 = the kernel picks.
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM, leaf first. Not read if there is HTTPS: its identity is used.
+    pub cert: PathBuf,
+    /// Private key, PEM, likewise.
+    pub key: PathBuf,
+    /// How connections find their rate.
+    pub congestion: Congestion,
+}
+
 /// What to serve on, checked but not yet touched.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -40,6 +54,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// HTTPS with HTTP/1.1 and HTTP/2.
     pub tls: Option<TlsConfig>,
+    /// HTTP/3.
+    pub quic: Option<QuicConfig>,
     /// Worker threads; at least 1, and as many as `traffic` was made for.
     pub workers: usize,
     /// What clients may use.
@@ -64,6 +80,9 @@ pub enum StartError {
     /// The certificate or its key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificate's configuration.
+    #[error(transparent)]
+    Quic(#[from] NoSuite),
     /// The access log.
     #[error("cannot open the access log {path}", path = path.display())]
     AccessLog {
@@ -90,6 +109,7 @@ pub enum StartError {
 pub struct Server {
     listen: SocketAddr,
     tls: Option<SocketAddr>,
+    quic: Option<SocketAddr>,
     threads: Vec<thread::JoinHandle<()>>,
     done: mpsc::Receiver<()>,
     cut: watch::Sender<bool>,
@@ -110,6 +130,7 @@ impl Server {
         let ServerConfig {
             listen,
             tls,
+            quic,
             workers,
             limits,
             access_log,
@@ -129,6 +150,12 @@ impl Server {
             .as_ref()
             .map(|(listeners, _)| address(listeners))
             .transpose()?;
+        let acceptors = secure.as_ref().map(|(_, acceptors)| acceptors);
+        let datagrams = quic
+            .map(|quic| datagrams(&quic, acceptors, workers, &limits))
+            .transpose()?;
+        let quic = datagrams.as_ref().map(|(sockets, _)| sockets[0].local_addr());
+        let quic = quic.transpose().map_err(StartError::Worker)?;
         let log = AccessLog::open(&access_log, &metrics)
             .map_err(|(path, source)| StartError::AccessLog { path, source })?;
         let (cut, cut_rx) = watch::channel(false);
@@ -139,14 +166,16 @@ impl Server {
             metrics,
             namespace,
             traffic,
+            alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),
             drain,
             cut: cut_rx,
             done: done_tx,
         };
-        let threads = spawn_all(plain, secure, &log, &shared)?;
+        let threads = spawn_all(plain, secure, datagrams, &log, &shared)?;
         Ok(Self {
             listen,
             tls,
+            quic,
             threads,
             done,
             cut,
@@ -162,6 +191,11 @@ impl Server {
     /// Address of the HTTPS listener.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls
+    }
+
+    /// Address of the HTTP/3 sockets.
+    pub fn quic_addr(&self) -> Option<SocketAddr> {
+        self.quic
     }
 
     /// After `drain.stop()`: waits until every response that runs is finished, at most `limit`; resets what is left
@@ -188,18 +222,22 @@ impl Server {
 fn spawn_all(
     plain: Vec<TcpListener>,
     secure: Option<(Vec<TcpListener>, Acceptors)>,
+    datagrams: Option<(Vec<UdpSocket>, Quic)>,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
     let cores = worker::cores(plain.len());
     let (secure, acceptors) = secure.unzip();
     let mut secure = secure.unwrap_or_default().into_iter();
+    let (sockets, quic) = datagrams.unzip();
+    let mut sockets = sockets.unwrap_or_default().into_iter();
     let start = |(index, plain)| {
         let seed = Seed {
             index,
             core: cores.get(index).copied(),
             plain,
             secure: secure.next().zip(acceptors.clone()),
+            quic: sockets.next().zip(quic.clone()),
             log: log.sender(),
             shared: shared.clone(),
         };
@@ -211,6 +249,24 @@ fn spawn_all(
 fn secure(config: &TlsConfig, workers: usize) -> Result<(Vec<TcpListener>, Acceptors), StartError> {
     let acceptors = Acceptors::load(&config.cert, &config.key)?;
     Ok((bind(config.listen, workers)?, acceptors))
+}
+
+/// HTTP/3's sockets in the order of their workers, and what their endpoints share.
+fn datagrams(
+    config: &QuicConfig,
+    acceptors: Option<&Acceptors>,
+    workers: usize,
+    limits: &Limits,
+) -> Result<(Vec<UdpSocket>, Quic), StartError> {
+    let own = match acceptors {
+        Some(acceptors) => acceptors.clone(),
+        None => Acceptors::load(&config.cert, &config.key)?,
+    };
+    let quic = Quic::new(own.full.config(), config.congestion, limits)?;
+    let addr = config.listen;
+    let sockets = quic::sockets(addr, workers.min(quic::WORKERS))
+        .map_err(|source| StartError::Listen { addr, source })?;
+    Ok((sockets, quic))
 }
 
 fn address(listeners: &[TcpListener]) -> Result<SocketAddr, StartError> {

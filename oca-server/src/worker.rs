@@ -14,6 +14,7 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::{Found, Namespace},
+    quic::{self, Quic},
     tls::Acceptors,
     traffic::Traffic,
 };
@@ -24,7 +25,7 @@ use nix::{
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, UdpSocket},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -55,6 +56,8 @@ pub struct Shared {
     pub namespace: Arc<dyn Namespace>,
     /// Traffic counters.
     pub traffic: Arc<Traffic>,
+    /// Value of `Alt-Svc` on HTTPS over TCP.
+    pub alternative: Option<Arc<str>>,
     /// Stop signal.
     pub drain: Drain,
     /// Becomes true when the drain's limit is over.
@@ -75,6 +78,8 @@ pub struct Seed {
     pub secure: Option<(StdListener, Acceptors)>,
     /// Access log.
     pub log: LogSender,
+    /// HTTP/3 socket.
+    pub quic: Option<(UdpSocket, Quic)>,
     /// The rest.
     pub shared: Shared,
 }
@@ -97,6 +102,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Reads of files.
     pub disk: Rc<Disk>,
+    /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
+    pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -124,6 +131,7 @@ impl Worker {
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
             disk: Rc::default(),
+            alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -150,6 +158,16 @@ impl Worker {
         self.traffic.worker(self.index)
     }
 
+    /// Whether no further connection is wanted.
+    pub fn is_full(&self) -> bool {
+        self.traffic.totals().connections >= self.limits.connections as u64
+    }
+
+    /// This worker's share of [`Limits::send_memory`].
+    pub fn send_memory(&self) -> u64 {
+        self.limits.send_memory / self.traffic.workers().max(1) as u64
+    }
+
     /// Counts a response that was reset because its file failed, and has the file checked.
     pub fn fault(&self, found: &Found, cause: &'static str, error: &dyn fmt::Display) {
         tracing::error!(file = %found.file.display(), %error, "response reset");
@@ -171,10 +189,11 @@ impl Worker {
 }
 
 /// An open connection; counts itself.
-struct Open(Rc<Worker>);
+pub struct Open(Rc<Worker>);
 
 impl Open {
-    fn new(worker: &Rc<Worker>) -> Self {
+    /// Counts from here to its drop.
+    pub fn new(worker: &Rc<Worker>) -> Self {
         worker.traffic().connections.fetch_add(1, Relaxed);
         Self(Rc::clone(worker))
     }
@@ -253,6 +272,9 @@ async fn run(seed: Seed) {
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
     }
+    if let Some((socket, quic)) = seed.quic {
+        spawn_local(quic::serve(Rc::clone(&worker), socket, quic)); // ends with the LocalSet
+    }
     let ticks = spawn_local(tick(Rc::clone(&worker)));
     drain.stopped().await;
     worker.stopping.set(true);
@@ -326,7 +348,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
         .counters
         .borrow_mut()
         .add("oca_connections_accepted_total", listener, 1);
-    if worker.traffic.totals().connections >= worker.limits.connections as u64 {
+    if worker.is_full() {
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);

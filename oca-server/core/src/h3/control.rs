@@ -231,10 +231,7 @@ mod tests {
     #[test]
     fn ids_go_one_way() {
         assert_eq!(pushed(&[0, 4, 0, 0xd, 1, 5, 0xd, 1, 6]), Ok(()));
-        assert_eq!(
-            pushed(&[0, 4, 0, 0xd, 1, 5, 0xd, 1, 4]),
-            Err(ErrorCode::IdError)
-        );
+        assert_eq!(pushed(&[0, 4, 0, 0xd, 1, 5, 0xd, 1, 4]), Err(ErrorCode::IdError));
         assert_eq!(pushed(&[0, 4, 0, 7, 1, 4, 7, 1, 0]), Ok(()));
         assert_eq!(pushed(&[0, 4, 0, 7, 1, 0, 7, 1, 4]), Err(ErrorCode::IdError));
         assert_eq!(pushed(&[0, 4, 0, 3, 1, 0]), Err(ErrorCode::IdError));

@@ -206,7 +206,9 @@ mod tests {
 
     #[test]
     fn unknown_frames_are_skipped_and_those_of_http2_refused() {
-        let grease = [0x21, 3, b'a', b'b', b'c', 1, 2, b'h', b'i', 0x40, 0xff, 0, 0, 1, b'd'];
+        let grease = [
+            0x21, 3, b'a', b'b', b'c', 1, 2, b'h', b'i', 0x40, 0xff, 0, 0, 1, b'd',
+        ];
         let expected = (vec![(Kind::Headers, b"hi".to_vec())], b"d".to_vec());
         assert_eq!(read(&[&grease]), Ok(expected));
         for number in [2, 6, 8, 9] {

@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_request_as_clients_write_it() {
-        let mut section = b"\x00\x00\xd1\xd7\x50\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff".to_vec();
+        let mut section =
+            b"\x00\x00\xd1\xd7\x50\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff".to_vec();
         section.extend_from_slice(b"\xc1\x27\x05x-long-names\x00\x37\x00range");
         let expected = [
             (":method", "GET"),

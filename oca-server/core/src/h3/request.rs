@@ -251,7 +251,9 @@ impl RequestStream {
                 }
                 Event::TooLong if self.stage == Stage::Head => return Ok(Some(self.too_large())),
                 Event::TooLong => self.stage = Stage::Trailers,
-                Event::Whole(_, section) if self.stage == Stage::Head => return self.head(&section).map(Some),
+                Event::Whole(_, section) if self.stage == Stage::Head => {
+                    return self.head(&section).map(Some);
+                }
                 Event::Whole(_, section) => self.trailers(&section)?,
             }
         }
