@@ -14,7 +14,7 @@ use crate::{
     plan_watch::{PlanWatch, Plans},
     report::{Facts, Presence, Reporter, conditions::Conditions},
     serve,
-    server::{Server, ServerConfig, TlsConfig},
+    server::{EncryptedConfig, Server, ServerConfig},
     signals,
     store::{self, Budget, Store},
     traffic::Traffic,
@@ -273,11 +273,9 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
     let config = &settled.config;
     ServerConfig {
         listen: config.listen,
-        tls: config.tls.clone().map(|t| TlsConfig {
-            listen: t.listen,
-            pairs: t.pairs,
+        encrypted: config.encrypted.clone().map(|e| EncryptedConfig {
             tickets: Some(config.root.join("tickets.key")),
-            kernel: t.kernel,
+            ..e
         }),
         workers: settled.workers,
         limits: Limits::from_budgets(&settled.budgets),

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod plan_watch;
 mod pool;
+pub mod quic;
 pub mod report;
 pub mod serve;
 pub mod server;

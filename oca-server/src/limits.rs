@@ -30,6 +30,8 @@ pub struct Limits {
     pub open_files: usize,
     /// Memory for connections at their limit, kernel buffers included.
     pub connection_memory: Bytes,
+    /// QUIC handshakes of one worker at once above which a client must first prove its address (Retry).
+    pub unproven_handshakes: usize,
     /// What a shed client is told to wait (`Retry-After`).
     pub retry_after: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for Limits {
             discarded_body: 64 << 10,
             open_files: 1024,
             connection_memory: Bytes(1 << 30),
+            unproven_handshakes: 128,
             retry_after: Duration::from_secs(5),
         }
     }

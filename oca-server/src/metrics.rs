@@ -29,7 +29,7 @@ pub const METRICS: &[Metric] = &[
         unit: "connections",
         labels: &["listener"],
         stability: Stability::Stable,
-        help: "Viewer connections accepted, by listener (plain, tls)",
+        help: "Viewer connections accepted, by listener (plain, tls, quic)",
     },
     Metric {
         name: "oca_connections_shed_total",
@@ -37,7 +37,7 @@ pub const METRICS: &[Metric] = &[
         unit: "connections",
         labels: &[],
         stability: Stability::Stable,
-        help: "Connections answered 429 or closed because the connection limit was reached",
+        help: "Connections answered 429, refused or closed because the connection limit was reached",
     },
     Metric {
         name: "oca_connections_cut_total",
@@ -53,7 +53,7 @@ pub const METRICS: &[Metric] = &[
         unit: "requests",
         labels: &["protocol", "status"],
         stability: Stability::Stable,
-        help: "Requests answered, by protocol (HTTP/1.0, HTTP/1.1, HTTP/2) and status",
+        help: "Requests answered, by protocol (HTTP/1.0, HTTP/1.1, HTTP/2, HTTP/3) and status",
     },
     Metric {
         name: "oca_sent_bytes_total",
@@ -101,7 +101,15 @@ pub const METRICS: &[Metric] = &[
         unit: "handshakes",
         labels: &["outcome"],
         stability: Stability::Stable,
-        help: "TLS handshakes: full, resumed, failed",
+        help: "TLS handshakes: full, resumed, failed; quic = of HTTP/3, full or resumed",
+    },
+    Metric {
+        name: "oca_quic_retries_total",
+        kind: Kind::Counter,
+        unit: "handshakes",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "HTTP/3 clients sent back to prove their address because many handshakes were running",
     },
     Metric {
         name: "oca_tls_sessions_total",

@@ -14,6 +14,7 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::{Found, Namespace},
+    quic::{self, Quic},
     tls::{Tls, session::LocalTls},
     traffic::Traffic,
 };
@@ -25,7 +26,7 @@ use oca_core::budget::unsent;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, UdpSocket},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -56,6 +57,8 @@ pub struct Shared {
     pub namespace: Arc<dyn Namespace>,
     /// Traffic counters.
     pub traffic: Arc<Traffic>,
+    /// Value of `Alt-Svc` on HTTPS over TCP.
+    pub alternative: Option<Arc<str>>,
     /// Stop signal.
     pub drain: Drain,
     /// Becomes true when the drain's limit is over.
@@ -76,6 +79,8 @@ pub struct Seed {
     pub secure: Option<(StdListener, Tls)>,
     /// Access log.
     pub log: LogSender,
+    /// HTTP/3 socket.
+    pub quic: Option<(UdpSocket, Quic)>,
     /// The rest.
     pub shared: Shared,
 }
@@ -100,6 +105,8 @@ pub struct Worker {
     pub disk: Rc<Disk>,
     /// What TLS sessions share.
     pub tls: Rc<LocalTls>,
+    /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
+    pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -128,6 +135,7 @@ impl Worker {
             clock: Clock::default(),
             disk: Rc::default(),
             tls: Rc::new(LocalTls::new(kernel_tls)),
+            alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -154,6 +162,16 @@ impl Worker {
         self.traffic.worker(self.index)
     }
 
+    /// Whether no further connection is wanted.
+    pub fn is_full(&self) -> bool {
+        self.traffic.totals().connections >= self.limits.connections as u64
+    }
+
+    /// This worker's share of [`Limits::connection_memory`].
+    pub fn send_memory(&self) -> u64 {
+        self.limits.connection_memory.0 / self.traffic.workers().max(1) as u64
+    }
+
     /// Counts a response that was reset because its file failed, and has the file checked.
     pub fn fault(&self, found: &Found, cause: &'static str, error: &dyn fmt::Display) {
         tracing::error!(file = %found.file.display(), %error, "response reset");
@@ -175,10 +193,11 @@ impl Worker {
 }
 
 /// An open connection; counts itself.
-struct Open(Rc<Worker>);
+pub struct Open(Rc<Worker>);
 
 impl Open {
-    fn new(worker: &Rc<Worker>) -> Self {
+    /// Counts from here to its drop.
+    pub fn new(worker: &Rc<Worker>) -> Self {
         worker.traffic().connections.fetch_add(1, Relaxed);
         Self(Rc::clone(worker))
     }
@@ -258,6 +277,9 @@ async fn run(seed: Seed) {
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
     }
+    if let Some((socket, quic)) = seed.quic {
+        spawn_local(quic::serve(Rc::clone(&worker), socket, quic)); // ends with the LocalSet
+    }
     let ticks = spawn_local(tick(Rc::clone(&worker)));
     drain.stopped().await;
     worker.stopping.set(true);
@@ -332,7 +354,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
         .counters
         .borrow_mut()
         .add("oca_connections_accepted_total", listener, 1);
-    if open >= worker.limits.connections as u64 {
+    if worker.is_full() {
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);

@@ -7,6 +7,8 @@
 mod connections;
 mod drain;
 mod faults;
+mod h3;
+mod h3_client;
 mod log_and_admin;
 mod nginx;
 mod nginx_table;
