@@ -27,6 +27,8 @@ pub struct Limits {
     pub discarded_body: u64,
     /// Most files that one worker holds open between requests.
     pub open_files: usize,
+    /// Most bytes of one worker that hold what came from a drive and was not yet sent.
+    pub cold_memory: usize,
     /// What a shed client is told to wait (`Retry-After`).
     pub retry_after: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for Limits {
             ranges: 32,
             discarded_body: 64 << 10,
             open_files: 1024,
+            cold_memory: 64 << 20, // 256 reads of 256 KiB: more than saturates a drive
             retry_after: Duration::from_secs(5),
         }
     }
@@ -54,6 +57,7 @@ impl Limits {
         Self {
             connections: budgets.connections as usize,
             open_files: budgets.open_files_per_worker as usize,
+            cold_memory: usize::try_from(budgets.cold_per_worker.0).unwrap_or(usize::MAX),
             ..Self::default()
         }
     }

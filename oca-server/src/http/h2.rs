@@ -4,7 +4,7 @@
 
 use crate::{
     counters::Cut,
-    disk::ReadError,
+    disk::{ColdStream, ReadError},
     files::OpenFile,
     http::{
         Peer, Protocol,
@@ -37,7 +37,7 @@ use std::{
     io::IoSliceMut,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 use tokio::net::TcpStream;
@@ -268,6 +268,9 @@ fn pieces(body: Body, head_only: bool) -> VecDeque<Piece> {
 struct FileBody {
     file: Option<(Rc<OpenFile>, Found)>,
     pieces: VecDeque<Piece>,
+    /// What is being brought from the drive: no more than one piece, so that a closed window holds no memory that
+    /// others need.
+    cold: Option<ColdStream>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
     worker: Rc<Worker>,
@@ -288,6 +291,7 @@ impl FileBody {
         Self {
             file,
             pieces,
+            cold: None,
             exchange,
             pulse,
             worker,
@@ -295,12 +299,17 @@ impl FileBody {
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
-    fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
-        let bytes = match self.pieces.pop_front()? {
-            Piece::Text(text) => text,
-            Piece::File(slice) => match self.read(slice) {
-                Ok(bytes) => bytes,
-                Err(error) => return Some(Err(error)),
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ReadError>>> {
+        let bytes = match self.pieces.pop_front() {
+            None => return Poll::Ready(None),
+            Some(Piece::Text(text)) => text,
+            Some(Piece::File(slice)) => match self.poll_read(slice, cx) {
+                Poll::Ready(Ok(bytes)) => bytes,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => {
+                    self.pieces.push_front(Piece::File(slice));
+                    return Poll::Pending;
+                }
             },
         };
         self.pulse.gave(bytes.len() as u64);
@@ -308,29 +317,37 @@ impl FileBody {
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
         }
-        Some(Ok(bytes))
+        Poll::Ready(Some(Ok(bytes)))
     }
 
-    fn read(&mut self, slice: Slice) -> Result<Bytes, ReadError> {
+    fn poll_read(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Bytes, ReadError>> {
         let Some((file, _)) = &self.file else {
-            return Err(ReadError::Short); // slices are made of a found file only
+            return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
         };
-        let mut bytes = BytesMut::zeroed(slice.len.min(PIECE) as usize);
-        let space = IoSliceMut::new(&mut bytes);
-        let n = self
-            .worker
-            .disk
-            .read_now(file, &mut [space], slice.offset)?
-            .unwrap_or(0);
-        bytes.truncate(n);
-        let n = n as u64;
+        let len = slice.len.min(PIECE);
+        let disk = &self.worker.disk;
+        let bytes = loop {
+            if let Some(cold) = &mut self.cold {
+                match ready!(cold.poll_next(cx)).transpose()? {
+                    Some(loan) => break Bytes::copy_from_slice(&loan),
+                    None => self.cold = None,
+                }
+            }
+            let mut bytes = BytesMut::zeroed(len as usize);
+            if let Some(n) = disk.read_now(file, &mut [IoSliceMut::new(&mut bytes)], slice.offset)? {
+                bytes.truncate(n);
+                break bytes.freeze();
+            }
+            self.cold = Some(disk.stream(file, Slice { len, ..slice }));
+        };
+        let n = bytes.len() as u64;
         if n < slice.len {
             self.pieces.push_front(Piece::File(Slice {
                 offset: slice.offset + n,
                 len: slice.len - n,
             }));
         }
-        Ok(bytes.freeze())
+        Poll::Ready(Ok(bytes))
     }
 
     fn fault(&mut self, error: &ReadError) {
@@ -348,9 +365,10 @@ impl HttpBody for FileBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        Poll::Ready(self.next().map(|piece| match piece {
+        let next = ready!(self.poll_next(cx));
+        Poll::Ready(next.map(|piece| match piece {
             Ok(bytes) => Ok(Frame::data(bytes)),
             Err(error) => {
                 self.fault(&error);
