@@ -16,7 +16,7 @@ use crate::{
     serve,
     server::{EncryptedConfig, Server, ServerConfig},
     signals,
-    store::{self, Budget, Store},
+    store::{self, Budget, Store, keeper::Keeper},
     traffic::Traffic,
 };
 use anyhow::{Context, anyhow, bail};
@@ -232,6 +232,14 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let traffic = Arc::new(Traffic::new(settled.workers));
     let namespace = store.clone();
+    let ram_hot = settled.budgets.ram_hot;
+    let keeper = Arc::new(Keeper::new(
+        store.clone(),
+        ram_hot,
+        metrics.clone(),
+        drain.clone(),
+    ));
+    let keeping = tokio::spawn(keeper.run());
     let server = Server::start(
         server_config(&settled, metrics.clone()),
         namespace,
@@ -263,6 +271,7 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
     serve::announce(&server, admin);
     let tasks = appliance.spawn(identity)?;
     server.join(&drain, DRAIN_TIME).await;
+    let _ = tokio::time::timeout(DISK_TIME, keeping).await;
     for task in tasks {
         let _ = tokio::time::timeout(DISK_TIME, task).await; // it ends with the process in any case
     }

@@ -32,6 +32,8 @@ pub struct Limits {
     pub connection_memory: Bytes,
     /// QUIC handshakes of one worker at once above which a client must first prove its address (Retry).
     pub unproven_handshakes: usize,
+    /// Most bytes of one worker that hold what came from a drive and was not yet sent.
+    pub cold_memory: usize,
     /// What a shed client is told to wait (`Retry-After`).
     pub retry_after: Duration,
 }
@@ -50,6 +52,7 @@ impl Default for Limits {
             open_files: 1024,
             connection_memory: Bytes(1 << 30),
             unproven_handshakes: 128,
+            cold_memory: 64 << 20, // 256 reads of 256 KiB: more than saturates a drive
             retry_after: Duration::from_secs(5),
         }
     }
@@ -62,6 +65,7 @@ impl Limits {
             connections: budgets.connections as usize,
             open_files: budgets.open_files_per_worker as usize,
             connection_memory: budgets.connection_memory,
+            cold_memory: usize::try_from(budgets.cold_per_worker.0).unwrap_or(usize::MAX),
             ..Self::default()
         }
     }

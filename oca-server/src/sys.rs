@@ -1,6 +1,11 @@
 //! The system calls that no safe wrapper of a dependency covers. The one place of this crate with `unsafe`.
 #![allow(unsafe_code)]
 
+pub mod arena;
+pub mod cache;
+pub mod keep;
+pub mod ring;
+
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},

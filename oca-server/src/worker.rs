@@ -128,12 +128,12 @@ impl Worker {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
+            disk: Rc::new(Disk::new(shared.limits.cold_memory, &shared.metrics)),
             limits: shared.limits,
             namespace: shared.namespace,
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
-            disk: Rc::default(),
             tls: Rc::new(LocalTls::new(kernel_tls)),
             alternative: shared.alternative,
             traffic: shared.traffic,

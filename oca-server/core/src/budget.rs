@@ -26,6 +26,8 @@ pub struct Budgets {
     pub ram_hot: Bytes,
     /// RAM set aside for connections at their limit, kernel buffers included.
     pub connection_memory: Bytes,
+    /// RAM of one worker for what comes from drives on its way to viewers.
+    pub cold_per_worker: Bytes,
     /// Rate cap of the fill.
     pub fill_rate: BitsPerSecond,
     /// Most that is sent to viewers.
@@ -60,6 +62,9 @@ pub enum BudgetError {
 const CONNECTION: u64 = 96 << 10;
 /// RAM kept for the kernel, the code, the index and the fill.
 const KEPT: u64 = 192 << 20;
+/// RAM for reads from drives: at most what saturates an NVMe drive twice over, at least one read for each of some viewers.
+const MOST_COLD: u64 = 64 << 20;
+const LEAST_COLD: u64 = 4 << 20;
 /// Least memory of a machine.
 const LEAST_MEMORY: u64 = 256 << 20;
 /// Descriptors for logs, listeners, the fill and the runtime.
@@ -98,11 +103,14 @@ pub fn budgets(profile: &HardwareProfile, machine: Machine) -> Result<Budgets, B
         .min(free_descriptors - open_files * workers)
         .min(free_memory / 2 / CONNECTION);
     let connection_memory = connections * CONNECTION;
+    let rest = free_memory - connection_memory;
+    let cold = (rest / 8 / workers).clamp(LEAST_COLD, MOST_COLD);
     Ok(Budgets {
         connections: u32::try_from(connections).unwrap_or(u32::MAX),
         open_files_per_worker: u32::try_from(open_files).unwrap_or(u32::MAX),
-        ram_hot: Bytes(profile.ram_hot.0.min(free_memory - connection_memory)),
+        ram_hot: Bytes(profile.ram_hot.0.min(rest.saturating_sub(cold * workers))),
         connection_memory: Bytes(connection_memory),
+        cold_per_worker: Bytes(cold),
         fill_rate: profile.fill_rate,
         egress: profile.max_egress,
     })

@@ -38,7 +38,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -47,8 +47,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const STREAMS: u32 = 64;
 /// Bytes of one piece of a body: with [`STREAMS`] it bounds what one connection can hold.
 const PIECE: u64 = 64 << 10;
-/// Bytes that are brought from the drive before memory is asked again.
-const COLD: u64 = 1 << 20;
 /// Streams that a client may reset before we accepted them (rapid reset, CVE-2023-44487), and those that we reset.
 const RESETS: usize = 64;
 
@@ -229,7 +227,8 @@ fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>
 struct FileBody {
     file: Option<(Rc<OpenFile>, Found)>,
     pieces: VecDeque<Piece>,
-    /// The part of the first piece that comes from the drive.
+    /// What is being brought from the drive: no more than one piece, so that a closed window holds no memory that
+    /// others need.
     cold: Option<ColdStream>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
@@ -290,7 +289,7 @@ impl FileBody {
             None => return Poll::Ready(None),
             Some(Piece::Text(text)) => Chunk::Text(text),
             Some(Piece::File(slice)) => match self.poll_file(slice, cx) {
-                Poll::Ready(Ok(loan)) => Chunk::File(loan, 0),
+                Poll::Ready(Ok(chunk)) => chunk,
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending => {
                     self.pieces.push_front(Piece::File(slice));
@@ -308,60 +307,35 @@ impl FileBody {
     }
 
     /// Bytes from the beginning of `slice`; what is left of it is put back.
-    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Loan, ReadError>> {
-        let loan = match self.poll_cold(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(read)) => read?,
-            Poll::Ready(None) => match self.read_now(slice)? {
-                Some(loan) => loan,
-                None => {
-                    let Some((file, _)) = &self.file else {
-                        return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
-                    };
-                    let cold = Slice {
-                        len: slice.len.min(COLD),
-                        ..slice
-                    };
-                    self.cold = Some(self.worker.disk.stream(file, cold));
-                    return self.poll_file(slice, cx);
-                }
-            },
+    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Chunk, ReadError>> {
+        let Some((file, _)) = &self.file else {
+            return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
         };
-        let n = loan.len() as u64;
+        let len = slice.len.min(PIECE);
+        let disk = &self.worker.disk;
+        let chunk = loop {
+            if let Some(cold) = &mut self.cold {
+                match ready!(cold.poll_next(cx)).transpose()? {
+                    Some(loan) => break Chunk::Text(Bytes::copy_from_slice(&loan)),
+                    None => self.cold = None,
+                }
+            }
+            let mut loan = disk.buffer();
+            let space = IoSliceMut::new(&mut loan.space()[..len as usize]);
+            if let Some(n) = disk.read_now(file, &mut [space], slice.offset)? {
+                loan.filled(n);
+                break Chunk::File(loan, 0);
+            }
+            self.cold = Some(disk.stream(file, Slice { len, ..slice }));
+        };
+        let n = chunk.remaining() as u64;
         if n < slice.len {
             self.pieces.push_front(Piece::File(Slice {
                 offset: slice.offset + n,
                 len: slice.len - n,
             }));
         }
-        Poll::Ready(Ok(loan))
-    }
-
-    /// The next bytes from the drive, if they come from there now.
-    fn poll_cold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Loan, ReadError>>> {
-        let Some(cold) = &mut self.cold else {
-            return Poll::Ready(None);
-        };
-        let next = cold.poll_next(cx);
-        if let Poll::Ready(None) = next {
-            self.cold = None;
-        }
-        next
-    }
-
-    /// What is in memory at the beginning of `slice`.
-    fn read_now(&self, slice: Slice) -> Result<Option<Loan>, ReadError> {
-        let Some((file, _)) = &self.file else {
-            return Err(ReadError::Short); // as above
-        };
-        let disk = &self.worker.disk;
-        let mut loan = disk.buffer();
-        let most = slice.len.min(PIECE) as usize;
-        let space = IoSliceMut::new(&mut loan.space()[..most]);
-        Ok(disk.read_now(file, &mut [space], slice.offset)?.map(|n| {
-            loan.filled(n);
-            loan
-        }))
+        Poll::Ready(Ok(chunk))
     }
 
     fn fault(&mut self, error: &ReadError) {
