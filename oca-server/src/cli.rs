@@ -1,8 +1,9 @@
 //! The command line. Parsing only: each command has its own module that checks and runs it.
 
 use crate::{
-    appliance::{self, ConfigArgs},
+    appliance::{self, ConfigArgs, RunArgs},
     serve::{self, ServeArgs},
+    upgrade::{self, UpgradeArgs},
 };
 use clap::{Parser, Subcommand};
 
@@ -30,9 +31,11 @@ pub enum Command {
     /// Serve a directory tree by path
     Serve(Box<ServeArgs>),
     /// Run an appliance: fill by plan, serve, report
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to
     Check(ConfigArgs),
+    /// Have a running serve or run start its program anew and hand over, so that no request is lost
+    Upgrade(UpgradeArgs),
 }
 
 /// Runs the command until its end.
@@ -44,5 +47,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
     }
 }

@@ -10,6 +10,7 @@
 //! | `partial/<digest>` | an object being filled, at its full length |
 //! | `partial/<digest>.blocks` | its journal: one bit for each block that was verified and written |
 //! | `partial/<digest>.json` | its block digests, so that the fill goes on without the control plane |
+//! | `demand/<boot>.json` | what viewers drew from a process that was replaced, until its successor reports it |
 //! | `quarantine/<digest>` | an object that read badly, until it was verified anew; emptied at start |
 
 use cdn_types::ObjectDigest;
@@ -91,11 +92,21 @@ impl Layout {
         self.root.join("identity.json")
     }
 
+    /// Folder of counts that former processes left to be reported.
+    pub fn left_demand(&self) -> PathBuf {
+        self.root.join("demand")
+    }
+
     /// Makes the folders and takes the lock; fails if another process has it.
     pub fn prepare(&self) -> io::Result<RootLock> {
         for folder in [self.objects(), self.partials(), self.quarantines()] {
             fs::create_dir_all(folder)?;
         }
+        self.lock()
+    }
+
+    /// Takes the lock; fails if another process has it.
+    pub fn lock(&self) -> io::Result<RootLock> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
