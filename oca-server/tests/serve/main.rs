@@ -15,3 +15,4 @@ mod nginx_table;
 mod support;
 mod tls;
 mod tls_sessions;
+mod upgrade;

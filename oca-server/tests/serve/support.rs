@@ -76,7 +76,12 @@ pub struct Server {
 impl Server {
     /// Serves `root` with more arguments, and waits until it is ready.
     pub fn start(root: &Path, more: &[&str]) -> Self {
-        let mut child = command(root, more)
+        Self::from_command(&mut command(root, more))
+    }
+
+    /// Runs a command that serves, and waits until it is ready.
+    pub fn from_command(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built by cargo");
