@@ -2,7 +2,7 @@
 
 use crate::{
     h3_client::{Viewer, tls, whole},
-    support::{Client, SIZE, Server, certificate, content, get, pause, request, tree, until, write},
+    support::{Client, Server, certificate, content, get, pause, request, tree, until, write},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -30,7 +30,9 @@ use std::{
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_oca-server");
-const BIG: usize = 24 << 20;
+/// Sizes of a segment, and of a download that lasts longer than an upgrade.
+const SEGMENT: usize = 256 << 10;
+const BIG: usize = 6 << 20;
 
 /// Processes that follow each other; all are ended with it.
 struct Line {
@@ -79,7 +81,7 @@ fn is_alive(pid: i32) -> bool {
 
 /// What the clients of a test share.
 struct Load {
-    whole: Vec<u8>,
+    segment: Vec<u8>,
     big: Vec<u8>,
     stop: AtomicBool,
     /// Whole and right answers over HTTP/1.1, 2 and 3, and connections that were left for new ones.
@@ -93,7 +95,7 @@ impl Load {
     }
 
     fn check(&self, which: usize, path: &str, body: &[u8]) {
-        let expected = if path == "/big.mp4" { &self.big } else { &self.whole };
+        let expected = if path == "/big.mp4" { &self.big } else { &self.segment };
         assert!(body == expected, "HTTP/{}: {} bytes of {path}", which + 1, body.len());
         self.right[which].fetch_add(1, Relaxed);
     }
@@ -114,7 +116,7 @@ fn http1(load: &Load, addr: SocketAddr, path: &str) {
             load.moved(0);
             client = Client::connect(addr);
         }
-        if path == "/f.mp4" {
+        if path == "/segment.mp4" {
             pause(); // idle when an upgrade comes, now and then
         }
     }
@@ -184,11 +186,11 @@ fn is_going_away(error: &h3::error::StreamError) -> bool {
 fn spawn_load(line: &Line, load: &Arc<Load>) -> Vec<thread::JoinHandle<()>> {
     let (plain, secure, quic) = (line.server.http(), line.server.tls(), line.server.quic());
     let mut threads = Vec::new();
-    for path in ["/f.mp4", "/f.mp4", "/big.mp4"] {
+    for path in ["/segment.mp4", "/segment.mp4", "/big.mp4"] {
         let load = Arc::clone(load);
         threads.push(thread::spawn(move || http1(&load, plain, path)));
     }
-    for (index, path) in ["/f.mp4", "/big.mp4", "/f.mp4", "/big.mp4"].into_iter().enumerate() {
+    for (index, path) in ["/segment.mp4", "/big.mp4", "/segment.mp4", "/big.mp4"].into_iter().enumerate() {
         let load = Arc::clone(load);
         let client = async move {
             match index {
@@ -206,9 +208,10 @@ fn spawn_load(line: &Line, load: &Arc<Load>) -> Vec<thread::JoinHandle<()>> {
 fn ten_upgrades_in_a_row_lose_no_request() {
     let root = tree();
     write(&root.path().join("big.mp4"), &content(BIG));
+    write(&root.path().join("segment.mp4"), &content(SEGMENT));
     let mut line = Line::start(root.path(), &["--access-log", "off"]);
     let load = Arc::new(Load {
-        whole: content(SIZE),
+        segment: content(SEGMENT),
         big: content(BIG),
         stop: AtomicBool::new(false),
         right: Default::default(),
