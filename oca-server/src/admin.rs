@@ -15,7 +15,13 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use std::{convert::Infallible, fmt, io, net::{SocketAddr, TcpListener as StdListener}, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Admin connections at once: a few scrapers and an operator.
@@ -60,7 +66,9 @@ impl fmt::Debug for AdminState {
 pub fn bind(listen: SocketAddr, handed: &mut Handed) -> io::Result<StdListener> {
     match handed.take(Role::Admin, listen).into_iter().next() {
         Some(given) => Ok(given.into()),
-        None => listen::listeners(listen, 1)?.pop().ok_or(io::ErrorKind::NotFound.into()),
+        None => listen::listeners(listen, 1)?
+            .pop()
+            .ok_or(io::ErrorKind::NotFound.into()),
     }
 }
 

@@ -54,7 +54,11 @@ impl Role {
     }
 
     fn is_type(self, kind: Type) -> bool {
-        kind == if self == Self::Quic { Type::DGRAM } else { Type::STREAM }
+        kind == if self == Self::Quic {
+            Type::DGRAM
+        } else {
+            Type::STREAM
+        }
     }
 }
 
@@ -277,7 +281,12 @@ fn from_manager(legacy: &Legacy) -> Result<Handed, HandedError> {
     let roles = names.split(':').map(role).chain(std::iter::repeat(None));
     let numbers: Vec<RawFd> = (FIRST..FIRST.saturating_add(count)).collect();
     let fds = legacy.take(&numbers);
-    let given = fds.and_then(|fds| fds.into_iter().zip(roles).map(|(fd, role)| Given::new(role, fd)).collect());
+    let given = fds.and_then(|fds| {
+        fds.into_iter()
+            .zip(roles)
+            .map(|(fd, role)| Given::new(role, fd))
+            .collect()
+    });
     Ok(Handed {
         given: given.map_err(|source| HandedError::Descriptor { variable, source })?,
         predecessor: None,
@@ -411,9 +420,17 @@ mod tests {
         let mut handed = Handed::default();
         handed.given.push(given(Some(Role::Https), named));
         handed.given.push(given(None, unnamed));
-        handed.given.extend(datagrams.ok().map(|socket| given(None, socket)));
-        assert!(handed.take(Role::Http, any).is_empty(), "any port takes named ones only");
-        assert!(handed.take(Role::Http, named_addr).is_empty(), "it has another name");
+        handed
+            .given
+            .extend(datagrams.ok().map(|socket| given(None, socket)));
+        assert!(
+            handed.take(Role::Http, any).is_empty(),
+            "any port takes named ones only"
+        );
+        assert!(
+            handed.take(Role::Http, named_addr).is_empty(),
+            "it has another name"
+        );
         assert_eq!(handed.take(Role::Http, addr).len(), 1, "by its address");
         assert!(handed.take(Role::Http, addr).is_empty(), "once");
         assert_eq!(handed.take(Role::Https, any).len(), 1, "by its name");

@@ -12,12 +12,12 @@ mod uni;
 
 use crate::{handover::Links, limits::Limits};
 use cid::WorkerIds;
+use link::ToOlder;
 use quinn_proto::{
     EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
     congestion::{BbrConfig, CubicConfig},
     crypto::rustls::QuicServerConfig,
 };
-use link::ToOlder;
 use std::{
     fmt, io,
     os::fd::OwnedFd,

@@ -132,7 +132,8 @@ impl Reporter {
     /// Another process reports from here on: it is left what is drawn from this one until its end.
     async fn leave(mut self, drain: &Drain) {
         drain.ended().await;
-        self.demand.gather(&self.facts.store.demand, Hour::of(Timestamp::now()));
+        self.demand
+            .gather(&self.facts.store.demand, Hour::of(Timestamp::now()));
         let folder = self.facts.store.layout().left_demand();
         if let Err(error) = self.demand.leave(&folder, &self.boot) {
             tracing::warn!(%error, "what viewers drew cannot be left to the process that took over");

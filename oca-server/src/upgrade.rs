@@ -224,7 +224,9 @@ impl<W: Writer> Upgrader<W> {
                 Err(why) => {
                     self.metrics.counter("oca_upgrades_total", &["failed"]).inc();
                     tracing::error!(%why, "the upgrade failed; this process goes on");
-                    notify::notify(&format!("READY=1\nSTATUS=serving; the last upgrade failed: {why}"));
+                    notify::notify(&format!(
+                        "READY=1\nSTATUS=serving; the last upgrade failed: {why}"
+                    ));
                 }
             }
             let done = outcome.is_ok();
@@ -289,7 +291,9 @@ impl<W: Writer> Upgrader<W> {
             links: links.iter().map(numbers).collect(),
         };
         let mut command = Command::new(&self.program.path);
-        command.args(&self.program.args).env(LETTER, serde_json::to_string(&letter)?);
+        command
+            .args(&self.program.args)
+            .env(LETTER, serde_json::to_string(&letter)?);
         for of_this_process in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
             command.env_remove(of_this_process);
         }
@@ -304,7 +308,11 @@ impl<W: Writer> Upgrader<W> {
         })
     }
 
-    async fn await_ready(&mut self, candidate: &mut Candidate, paused: &mut bool) -> Result<(), UpgradeError> {
+    async fn await_ready(
+        &mut self,
+        candidate: &mut Candidate,
+        paused: &mut bool,
+    ) -> Result<(), UpgradeError> {
         let failed = |e: io::Error| UpgradeError::Talk(e.to_string());
         loop {
             let line = candidate.channel.hear().await.map_err(failed)?;
@@ -326,7 +334,10 @@ impl<W: Writer> Upgrader<W> {
         *self.own.from_newer.lock().unwrap_or_else(PoisonError::into_inner) = candidate.ways;
         let grace = self.drain_time.saturating_sub(LAST.min(self.drain_time / 4));
         self.drain.hand_over(Instant::now() + grace);
-        if tokio::time::timeout(STOP_TIME, self.own.busy.recv()).await.is_err() {
+        if tokio::time::timeout(STOP_TIME, self.own.busy.recv())
+            .await
+            .is_err()
+        {
             tracing::error!("a worker does not stop taking clients");
         }
         let pid = candidate.child.id();

@@ -91,7 +91,10 @@ mod tests {
         let long = [&[0xe0, 0, 0, 0, 1, 8], &id[..], &[0; 9]].concat();
         assert_eq!((generation(&short), generation(&long)), (Some(9), Some(9)));
         assert_eq!(generation(&[0x40; 30]), None);
-        assert_eq!(generation(&[&[0xe0, 0, 0, 0, 1, 9], &id[..], &[0; 9]].concat()), None);
+        assert_eq!(
+            generation(&[&[0xe0, 0, 0, 0, 1, 9], &id[..], &[0; 9]].concat()),
+            None
+        );
         assert!((0..9).all(|n| generation(&short[..n]).is_none()));
         assert!((0..14).all(|n| generation(&long[..n]).is_none()));
     }

@@ -201,10 +201,16 @@ mod tests {
             let mut got = Vec::new();
             let more = from.receive(|m, d| got.push((m.addr, m.dst_ip, m.ecn, d.to_vec())));
             assert!(!more.unwrap());
-            assert_eq!(got, [(meta.addr, meta.dst_ip, meta.ecn, addr.as_bytes().to_vec())]);
+            assert_eq!(
+                got,
+                [(meta.addr, meta.dst_ip, meta.ecn, addr.as_bytes().to_vec())]
+            );
         }
         assert!(is_alive(&to.into));
-        assert!((0..100_000).all(|_| to.give(&RecvMeta::default(), &[0; 1200])), "full is no end");
+        assert!(
+            (0..100_000).all(|_| to.give(&RecvMeta::default(), &[0; 1200])),
+            "full is no end"
+        );
         drop(from);
         assert!(!is_alive(&to.into));
         assert!(!to.give(&RecvMeta::default(), b"x"), "the process has ended");

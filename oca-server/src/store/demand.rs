@@ -139,13 +139,20 @@ impl DemandHistory {
             requests: kept.drawn.requests.saturating_sub(kept.acknowledged.requests),
             bytes: Bytes(kept.drawn.bytes.saturating_sub(kept.acknowledged.bytes)),
         };
-        let unknown = self.rows.iter().filter(|(_, kept)| kept.drawn != kept.acknowledged);
+        let unknown = self
+            .rows
+            .iter()
+            .filter(|(_, kept)| kept.drawn != kept.acknowledged);
         let rows: Vec<_> = unknown.map(rest).collect();
         if rows.is_empty() {
             return Ok(());
         }
         fs::create_dir_all(folder)?;
-        layout::replace(&folder.join(format!("{boot}.json")), &serde_json::to_vec(&rows)?, 0o600)
+        layout::replace(
+            &folder.join(format!("{boot}.json")),
+            &serde_json::to_vec(&rows)?,
+            0o600,
+        )
     }
 
     /// Takes in what former processes left in `folder`. A file that cannot be read is removed all the same.

@@ -49,7 +49,11 @@ impl Legacy {
         for number in numbers.iter().copied() {
             // SAFETY: F_GETFD touches no memory, whatever the number.
             let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-            if number <= libc::STDERR_FILENO || flags < 0 || flags & libc::FD_CLOEXEC != 0 || seen.contains(&number) {
+            if number <= libc::STDERR_FILENO
+                || flags < 0
+                || flags & libc::FD_CLOEXEC != 0
+                || seen.contains(&number)
+            {
                 let text = format!("descriptor {number} was not left open for this process");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }

@@ -31,8 +31,8 @@ use std::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_oca-server");
 /// Sizes of a segment, and of a download that lasts longer than an upgrade.
-const SEGMENT: usize = 256 << 10;
-const BIG: usize = 6 << 20;
+const SEGMENT: usize = 1 << 20;
+const BIG: usize = 12 << 20;
 
 /// Processes that follow each other; all are ended with it.
 struct Line {
@@ -95,8 +95,17 @@ impl Load {
     }
 
     fn check(&self, which: usize, path: &str, body: &[u8]) {
-        let expected = if path == "/big.mp4" { &self.big } else { &self.segment };
-        assert!(body == expected, "HTTP/{}: {} bytes of {path}", which + 1, body.len());
+        let expected = if path == "/big.mp4" {
+            &self.big
+        } else {
+            &self.segment
+        };
+        assert!(
+            body == expected,
+            "HTTP/{}: {} bytes of {path}",
+            which + 1,
+            body.len()
+        );
         self.right[which].fetch_add(1, Relaxed);
     }
 
@@ -126,7 +135,10 @@ async fn connect_http2(addr: SocketAddr) -> http2::SendRequest<Empty<Bytes>> {
     let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     let name = "localhost".try_into().unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(tls("h2")));
-    let stream = connector.connect(name, stream).await.expect("HTTP/2: a handshake was lost");
+    let stream = connector
+        .connect(name, stream)
+        .await
+        .expect("HTTP/2: a handshake was lost");
     let (requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .unwrap();
@@ -146,7 +158,11 @@ async fn http2(load: &Load, addr: SocketAddr, path: &str) {
         let request = http::Request::get(format!("https://localhost{path}")).body(Empty::new());
         match requests.send_request(request.unwrap()).await {
             Ok(response) => {
-                let body = response.into_body().collect().await.expect("HTTP/2: a response was cut");
+                let body = response
+                    .into_body()
+                    .collect()
+                    .await
+                    .expect("HTTP/2: a response was cut");
                 load.check(1, path, &body.to_bytes());
             }
             // The client had heard the good-bye before it sent anything.
@@ -161,7 +177,9 @@ async fn http3(load: &Load, addr: SocketAddr, path: &str) {
     let connect = || async { Viewer::connect(addr).await };
     let mut viewer = connect().await;
     while load.goes_on() {
-        let request = http::Request::get(format!("https://localhost{path}")).body(()).unwrap();
+        let request = http::Request::get(format!("https://localhost{path}"))
+            .body(())
+            .unwrap();
         match viewer.requests.send_request(request).await {
             Ok(mut streams) => {
                 streams.finish().await.unwrap();
@@ -170,7 +188,10 @@ async fn http3(load: &Load, addr: SocketAddr, path: &str) {
             }
             // As above; what was sent would have been answered.
             Err(error) => {
-                assert!(error.is_h3_no_error() || is_going_away(&error), "HTTP/3: {error:?}");
+                assert!(
+                    error.is_h3_no_error() || is_going_away(&error),
+                    "HTTP/3: {error:?}"
+                );
                 load.moved(2);
                 viewer = connect().await;
             }
@@ -190,7 +211,10 @@ fn spawn_load(line: &Line, load: &Arc<Load>) -> Vec<thread::JoinHandle<()>> {
         let load = Arc::clone(load);
         threads.push(thread::spawn(move || http1(&load, plain, path)));
     }
-    for (index, path) in ["/segment.mp4", "/big.mp4", "/segment.mp4", "/big.mp4"].into_iter().enumerate() {
+    for (index, path) in ["/segment.mp4", "/big.mp4", "/segment.mp4", "/big.mp4"]
+        .into_iter()
+        .enumerate()
+    {
         let load = Arc::clone(load);
         let client = async move {
             match index {
@@ -231,16 +255,25 @@ fn ten_upgrades_in_a_row_lose_no_request() {
         line.upgrade();
         more(before);
         passed_on += line.server.metric("oca_quic_passed_on_total");
-        assert_eq!(line.server.metric("oca_upgrades_total{outcome=\"taken_over\"}"), 1.0);
+        assert_eq!(
+            line.server.metric("oca_upgrades_total{outcome=\"taken_over\"}"),
+            1.0
+        );
     }
     load.stop.store(true, Relaxed);
     for client in clients {
         client.join().expect("a client lost something");
     }
     let moves = load.moves.each_ref().map(|n| n.load(Relaxed));
-    println!("answers {:?}, moves {moves:?}, datagrams passed on {passed_on}", answers());
+    println!(
+        "answers {:?}, moves {moves:?}, datagrams passed on {passed_on}",
+        answers()
+    );
     assert!(moves.iter().all(|n| *n >= 5), "{moves:?}");
-    assert!(passed_on > 0.0, "packets of old connections reached the old process");
+    assert!(
+        passed_on > 0.0,
+        "packets of old connections reached the old process"
+    );
     assert_eq!(line.server.wait().code(), Some(0));
     let last = line.later.pop().unwrap();
     until("all processes but the last have ended", || {
@@ -263,7 +296,10 @@ fn an_idle_connection_may_ask_once_more_after_an_upgrade() {
     for client in [&mut used, &mut fresh] {
         client.send("GET /small.mp4 HTTP/1.1\r\nHost: h\r\n\r\n");
         let response = client.response("GET").unwrap();
-        assert_eq!((response.status, response.field("connection")), (200, Some("close")));
+        assert_eq!(
+            (response.status, response.field("connection")),
+            (200, Some("close"))
+        );
         assert!(client.at_end());
     }
     assert_eq!(line.server.wait().code(), Some(0));
@@ -288,8 +324,22 @@ fn a_new_program_that_fails_leaves_the_old_one_serving() {
     };
     switch_to(Path::new(PROGRAM));
     let mut command = Command::new(&link);
-    command.args(["--log", "off", "serve", "--listen", "127.0.0.1:0", "--admin-listen"]);
-    command.args(["127.0.0.1:0", "--workers", "2", "--upgrade-seconds", "1", "--root"]);
+    command.args([
+        "--log",
+        "off",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+    ]);
+    command.args([
+        "127.0.0.1:0",
+        "--workers",
+        "2",
+        "--upgrade-seconds",
+        "1",
+        "--root",
+    ]);
     let server = Server::from_command(command.arg(root.path()));
     let mut client = Client::connect(server.http());
     let mut ask = || {
@@ -343,7 +393,9 @@ fn told(manager: &UnixDatagram, up_to: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut buffer = [0; 1024];
     loop {
-        let n = manager.recv(&mut buffer).unwrap_or_else(|e| panic!("{up_to}: {e}; {all:?}"));
+        let n = manager
+            .recv(&mut buffer)
+            .unwrap_or_else(|e| panic!("{up_to}: {e}; {all:?}"));
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
         all.extend(text.lines().map(str::to_owned));
         if text.starts_with(up_to) {
@@ -394,9 +446,29 @@ fn sockets_of_the_service_manager_are_used_and_it_is_told() {
     let any = "127.0.0.1:0";
     let (listen, secure) = (["--listen", any, "--admin-listen", any], addr.to_string());
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-    let encrypted = ["--tls-listen", &secure, "--quic-listen", any, "--cert", cert, "--key", key];
-    let file = ["--pid-file", pid_file.to_str().unwrap(), "--root", root.path().to_str().unwrap()];
-    let args = [&["--log", "warn", "serve", "--workers", "2"][..], &listen, &encrypted, &file].concat();
+    let encrypted = [
+        "--tls-listen",
+        &secure,
+        "--quic-listen",
+        any,
+        "--cert",
+        cert,
+        "--key",
+        key,
+    ];
+    let file = [
+        "--pid-file",
+        pid_file.to_str().unwrap(),
+        "--root",
+        root.path().to_str().unwrap(),
+    ];
+    let args = [
+        &["--log", "warn", "serve", "--workers", "2"][..],
+        &listen,
+        &encrypted,
+        &file,
+    ]
+    .concat();
     let sockets: [&dyn AsFd; 4] = [&plain, &admin, &datagrams, &unknown];
     let mut child = activated(&args, &sockets, "http:admin:quic:oca-server.socket", &notices);
     let _first = Later(child.id().try_into().unwrap());
@@ -413,9 +485,16 @@ fn sockets_of_the_service_manager_are_used_and_it_is_told() {
     told(&manager, "READY=1");
     told(&manager, "WATCHDOG=1");
     // The manager's reload.
-    let upgrade = Command::new(PROGRAM).args(["upgrade", "--pid-file"]).arg(&pid_file).output();
+    let upgrade = Command::new(PROGRAM)
+        .args(["upgrade", "--pid-file"])
+        .arg(&pid_file)
+        .output();
     assert!(upgrade.unwrap().status.success());
-    let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let pid: i32 = std::fs::read_to_string(&pid_file)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     let _second = Later(pid);
     let lines = told(&manager, "MAINPID=");
     assert!(lines.contains(&"RELOADING=1".to_owned()), "{lines:?}");
@@ -428,5 +507,8 @@ fn sockets_of_the_service_manager_are_used_and_it_is_told() {
     until("it ends", || !is_alive(pid));
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
-    assert!(rest.lines().count() >= 3, "ready line and access log of both: {rest}");
+    assert!(
+        rest.lines().count() >= 3,
+        "ready line and access log of both: {rest}"
+    );
 }
