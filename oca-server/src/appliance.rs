@@ -334,7 +334,7 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
     if let Some(listener) = listener {
         appliance.start_admin(listener, upgrades, &server)?;
     }
-    serve::announce(&ready, pid_file)?;
+    serve::announce(&ready, pid_file, drain.clone())?;
     server.begin();
     let tasks = appliance.spawn(identity)?;
     let times = Times {

@@ -1,6 +1,7 @@
 //! Words to the service manager (sd_notify(3)): a datagram to the socket that `NOTIFY_SOCKET` names. Without one, or when
 //! nobody listens, nothing is said and nothing is lost.
 
+use crate::drain::Drain;
 use std::{
     env, io,
     os::{
@@ -52,8 +53,9 @@ pub fn stopping() {
     notify("STOPPING=1\nSTATUS=finishing what runs");
 }
 
-/// Says that the process is alive, twice in the time that the manager's watchdog allows, on the current tokio runtime.
-pub fn keep_watchdog_quiet() {
+/// Says that the process is alive, twice in the time that the manager's watchdog allows, on the current tokio runtime;
+/// until another process is the service.
+pub fn keep_watchdog_quiet(drain: Drain) {
     let own = env::var("WATCHDOG_PID").map_or(true, |pid| pid.parse() == Ok(std::process::id()));
     let micros = env::var("WATCHDOG_USEC").ok().and_then(|t| t.parse().ok());
     let Some(micros) = micros.filter(|t| own && *t > 0) else {
@@ -61,9 +63,9 @@ pub fn keep_watchdog_quiet() {
     };
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_micros(micros) / 2);
-        loop {
-            interval.tick().await;
+        while !drain.is_handed_over() {
             notify("WATCHDOG=1");
+            interval.tick().await;
         }
     });
 }

@@ -210,7 +210,7 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
     if let Some(listener) = listener {
         admin::start(listener, state, server.held())?;
     }
-    announce(&ready, args.pid_file.as_deref())?;
+    announce(&ready, args.pid_file.as_deref(), drain.clone())?;
     server.begin();
     let times = Times {
         limit: Duration::from_secs(args.upgrade_seconds),
@@ -275,13 +275,13 @@ impl Ready {
 
 /// Tells everybody that this process serves: the first line on standard output, before any access-log line can follow,
 /// the service manager, and the pid file.
-pub(crate) fn announce(ready: &str, pid_file: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn announce(ready: &str, pid_file: Option<&Path>, drain: Drain) -> anyhow::Result<()> {
     if let Some(file) = pid_file {
         upgrade::write_pid_file(file)?;
     }
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{ready}").and_then(|()| out.flush()); // nobody reads it: serve all the same
     notify::ready();
-    notify::keep_watchdog_quiet();
+    notify::keep_watchdog_quiet(drain);
     Ok(())
 }

@@ -153,14 +153,17 @@ fn read_facts(mut message: &[u8]) -> Option<(RecvMeta, &[u8])> {
     let [ecn] = take(from)?;
     let ip = read_ip(from)??;
     let (port, scope) = (u16::from_be_bytes(take(from)?), u32::from_be_bytes(take(from)?));
-    let mut meta = RecvMeta::default();
-    meta.addr = match ip {
-        IpAddr::V4(ip) => (ip, port).into(),
-        IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, scope).into(),
+    let dst_ip = read_ip(from)?;
+    let meta = RecvMeta {
+        addr: match ip {
+            IpAddr::V4(ip) => (ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, scope).into(),
+        },
+        len: message.len(),
+        stride: message.len(),
+        ecn: EcnCodepoint::from_bits(ecn),
+        dst_ip,
     };
-    meta.dst_ip = read_ip(from)?;
-    meta.ecn = EcnCodepoint::from_bits(ecn);
-    (meta.len, meta.stride) = (message.len(), message.len());
     Some((meta, message))
 }
 
@@ -193,9 +196,12 @@ mod tests {
             ("[2001:db8::1]:65535", None, Some(EcnCodepoint::Ect0)),
         ];
         for (addr, dst_ip, ecn) in addresses {
-            let mut meta = RecvMeta::default();
-            (meta.addr, meta.ecn) = (addr.parse().unwrap(), ecn);
-            meta.dst_ip = dst_ip.map(|ip| ip.parse().unwrap());
+            let meta = RecvMeta {
+                addr: addr.parse().unwrap(),
+                dst_ip: dst_ip.map(|ip| ip.parse().unwrap()),
+                ecn,
+                ..RecvMeta::default()
+            };
             assert!(to.give(&meta, addr.as_bytes()));
             from.readable().await;
             let mut got = Vec::new();
@@ -219,8 +225,10 @@ mod tests {
     #[test]
     fn cut_messages_are_nothing() {
         let mut whole = Vec::new();
-        let mut meta = RecvMeta::default();
-        meta.addr = "[::1]:1".parse().unwrap();
+        let meta = RecvMeta {
+            addr: "[::1]:1".parse().unwrap(),
+            ..RecvMeta::default()
+        };
         write_facts(&meta, &mut whole);
         assert!((0..whole.len()).all(|n| read_facts(&whole[..n]).is_none()));
         assert!(read_facts(&whole).is_some());

@@ -233,7 +233,8 @@ mod tests {
         let (mut old, mut new) = (DemandHistory::default(), DemandHistory::default());
         let tables = DemandTables::new(1);
         let drawn = |i, bytes| tables.count(0, Hour(7), object(i), bytes);
-        (drawn(1, 10), drawn(2, 5));
+        drawn(1, 10);
+        drawn(2, 5);
         old.gather(&tables, Hour(7));
         old.acknowledge(&old.pending());
         drawn(1, 3);
