@@ -41,7 +41,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Whether the process at the other end still takes datagrams out.
 pub fn is_alive(into: &OwnedFd) -> bool {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-    recv(into.as_raw_fd(), &mut [0], flags) != Ok(0) // it never says anything, but its end shows
+    recv(into.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN) // it never says anything, but its end shows
 }
 
 /// The end at which an older process's datagrams are put in.
