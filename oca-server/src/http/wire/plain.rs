@@ -66,7 +66,7 @@ pub async fn send_file(
                     len: left.len.min(COLD),
                     ..left
                 };
-                send_cold(stream, file, cold, (disk, pace), &mut sent).await?;
+                send_cold(stream, file, (cold, cold.len < left.len), (disk, pace), &mut sent).await?;
                 cold.len
             }
             len => {
@@ -85,17 +85,20 @@ pub async fn send_file(
     Ok(())
 }
 
+/// Sends a slice from the drive. Its last bytes wait for nothing unless `more` of the file follows.
 async fn send_cold(
     stream: &TcpStream,
     file: &Rc<OpenFile>,
-    slice: Slice,
+    (slice, more): (Slice, bool),
     (disk, pace): (&Rc<Disk>, &mut Pace),
     sent: &mut impl FnMut(u64),
 ) -> Result<(), SendError> {
     let mut cold = disk.stream(file, slice);
+    let mut left = slice.len;
     while let Some(piece) = cold.next().await {
         let piece = piece?;
-        send(stream, &piece, true, pace).await?;
+        left -= piece.len() as u64;
+        send(stream, &piece, more || left > 0, pace).await?;
         sent(piece.len() as u64);
     }
     Ok(())
