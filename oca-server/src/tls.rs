@@ -4,13 +4,14 @@
 
 pub mod handshake;
 pub mod identity;
-mod kernel;
+pub mod kernel;
 pub mod record;
 pub mod session;
 pub mod tickets;
 pub mod watch;
 
 use identity::{Identities, PairFiles, TlsError};
+use kernel::KernelSeals;
 use rustls::{ServerConfig, crypto::ring};
 use std::{path::Path, sync::Arc};
 use tickets::Tickets;
@@ -22,8 +23,8 @@ pub struct Tls {
     pub full: Arc<ServerConfig>,
     /// For connections that only get a 429: HTTP/1.1.
     pub shed: Arc<ServerConfig>,
-    /// Whether the kernel may seal.
-    pub kernel: bool,
+    /// What the kernel can do, where it may seal and can.
+    pub kernel: Option<KernelSeals>,
     /// Certificates by name.
     pub identities: Arc<Identities>,
     /// Keys of session tickets.
@@ -51,19 +52,19 @@ impl Tls {
         Ok(Self {
             full: Arc::new(config),
             shed,
-            kernel: kernel && kernel_seals(),
+            kernel: if kernel { kernel_seals() } else { None },
             identities,
             tickets,
         })
     }
 }
 
-fn kernel_seals() -> bool {
+fn kernel_seals() -> Option<KernelSeals> {
     match kernel::probe() {
-        Ok(()) => true,
+        Ok(seals) => Some(seals),
         Err(error) => {
             tracing::info!(%error, "no TLS in this kernel: records are sealed in this process");
-            false
+            None
         }
     }
 }

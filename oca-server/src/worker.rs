@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     namespace::{Found, Namespace},
     quic::{self, Quic},
-    tls::{Tls, session::LocalTls},
+    tls::{Tls, kernel::KernelSeals, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
@@ -124,7 +124,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, kernel_tls: bool, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, kernel_tls: Option<KernelSeals>, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
@@ -271,7 +271,7 @@ async fn run(seed: Seed) {
     let Shared {
         drain, mut cut, done, ..
     } = seed.shared.clone();
-    let kernel_tls = seed.secure.as_ref().is_some_and(|(_, tls)| tls.kernel);
+    let kernel_tls = seed.secure.as_ref().and_then(|(_, tls)| tls.kernel);
     let worker = Rc::new(Worker::new(seed.index, seed.log, kernel_tls, seed.shared));
     let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {

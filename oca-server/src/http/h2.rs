@@ -63,12 +63,15 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
     let mut leaving = false;
     loop {
         tokio::select! {
-            result = poll_fn(|cx| poll(connection.as_mut(), &session, cx)) => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "HTTP/2 connection ended");
+            step = poll_fn(|cx| poll(connection.as_mut(), &session, leaving, cx)) => match step {
+                Step::Ended(result) => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "HTTP/2 connection ended");
+                    }
+                    return;
                 }
-                return;
-            }
+                Step::Leave => leaving = true,
+            },
             () = worker.stopped(), if !leaving => leaving = true,
             verdict = watch(worker, &pulse) => match verdict {
                 Verdict::Stalled => return worker.counters.borrow_mut().cut(Cut::SlowReader, 1),
@@ -87,15 +90,26 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
 /// sent together at its end.
 struct Gathered(Rc<RefCell<Session>>);
 
+/// What a poll came to.
+enum Step {
+    Ended(Result<(), Box<dyn std::error::Error>>),
+    /// The session must end: what runs is finished, nothing new begun.
+    Leave,
+}
+
 fn poll(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     session: &RefCell<Session>,
+    leaving: bool,
     cx: &mut Context<'_>,
-) -> Poll<Result<(), Box<dyn std::error::Error>>> {
+) -> Poll<Step> {
     let result = connection.poll(cx).map_err(Into::into);
-    match session.borrow_mut().poll_sent(cx) {
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-        Poll::Ready(Ok(())) | Poll::Pending => result,
+    let mut session = session.borrow_mut();
+    match (session.poll_sent(cx), result) {
+        (Poll::Ready(Err(error)), _) => Poll::Ready(Step::Ended(Err(error.into()))),
+        (_, Poll::Ready(result)) => Poll::Ready(Step::Ended(result)),
+        (_, Poll::Pending) if session.must_end() && !leaving => Poll::Ready(Step::Leave),
+        (_, Poll::Pending) => Poll::Pending,
     }
 }
 

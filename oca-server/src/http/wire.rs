@@ -93,6 +93,11 @@ impl Wire {
         }
     }
 
+    /// Whether no further request may be answered: what can only be told to the client by an end.
+    pub fn must_end(&self) -> bool {
+        matches!(&self.kind, Kind::Tls(session, _) if session.must_end())
+    }
+
     /// From here to [`end`](Self::end) a drop resets the connection.
     pub fn begin(&mut self) {
         self.mid_response = true;
@@ -102,7 +107,7 @@ impl Wire {
     /// Gives everything that was held back to the kernel; the response is whole.
     pub async fn end(&mut self) -> Result<(), SendError> {
         if let Kind::Tls(session, held) = &mut self.kind {
-            sealed::send(session, &std::mem::take(held), &mut self.pace).await?;
+            sealed::send(session, &std::mem::take(held), false, &mut self.pace).await?;
             sealed::flush(session, &mut self.pace).await?;
         }
         self.mid_response = false;
