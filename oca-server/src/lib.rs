@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 mod counters;
 mod disk;
+pub mod doctor;
 pub mod drain;
 mod files;
 pub mod fill;

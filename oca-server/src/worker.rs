@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     namespace::{Found, Namespace},
     quic::{self, Quic},
-    tls::{Tls, kernel::KernelSeals, session::LocalTls},
+    tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
@@ -124,7 +124,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, kernel_tls: Option<KernelSeals>, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, sealing: Sealing, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
@@ -134,7 +134,7 @@ impl Worker {
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
-            tls: Rc::new(LocalTls::new(kernel_tls)),
+            tls: Rc::new(LocalTls::new(sealing)),
             alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
@@ -271,8 +271,12 @@ async fn run(seed: Seed) {
     let Shared {
         drain, mut cut, done, ..
     } = seed.shared.clone();
-    let kernel_tls = seed.secure.as_ref().and_then(|(_, tls)| tls.kernel);
-    let worker = Rc::new(Worker::new(seed.index, seed.log, kernel_tls, seed.shared));
+    let none = Sealing {
+        kernel: None,
+        provider: Provider::Ring,
+    };
+    let sealing = seed.secure.as_ref().map_or(none, |(_, tls)| tls.sealing);
+    let worker = Rc::new(Worker::new(seed.index, seed.log, sealing, seed.shared));
     let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));

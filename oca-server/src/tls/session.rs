@@ -5,7 +5,7 @@
 //! Only what the kernel did not take is kept for a connection: a slow reader holds a record, not a batch.
 
 use super::{
-    kernel::{self, KernelSeals},
+    Sealing, kernel,
     record::{Content, KEY_LIFE, MAX_PLAIN, Opener, RecordError, Sealer, record_len},
 };
 use crate::sys;
@@ -54,16 +54,15 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 pub struct LocalTls {
     /// Buffer for a batch of records. Whoever uses it leaves it empty before the next wait.
     batch: RefCell<Box<[u8]>>,
-    /// What the kernel can do, where it may seal.
-    kernel: Option<KernelSeals>,
+    sealing: Sealing,
 }
 
 impl LocalTls {
-    /// With `kernel`, keys are moved into the kernel where it takes them.
-    pub fn new(kernel: Option<KernelSeals>) -> Self {
+    /// Nothing sealed yet.
+    pub fn new(sealing: Sealing) -> Self {
         Self {
             batch: RefCell::new(vec![0; BATCH * (MAX_PLAIN + AROUND)].into_boxed_slice()),
-            kernel,
+            sealing,
         }
     }
 }
@@ -151,11 +150,15 @@ impl Session {
     ) -> Result<Self, RecordError> {
         let version = keys.protocol_version();
         let (tx, rx) = (&secrets.tx, &secrets.rx);
-        let kernel = local.kernel.is_some() && kernel::enable(&tcp, version, (tx.0, &tx.1));
+        let kernel = local.sealing.kernel.is_some() && kernel::enable(&tcp, version, (tx.0, &tx.1));
         let tx = if kernel {
             Tx::Kernel(InKernel::default())
         } else {
-            Tx::Sealer(Box::new(Sealer::new(version, (tx.0, &tx.1))?))
+            Tx::Sealer(Box::new(Sealer::new(
+                local.sealing.provider,
+                version,
+                (tx.0, &tx.1),
+            )?))
         };
         let unsent = SockRef::from(&tcp).tcp_notsent_lowat().unwrap_or(u32::MAX);
         Ok(Self {
@@ -283,7 +286,8 @@ impl Session {
         let (sequence, secrets) = self.keys.update_tx_secret().map_err(io::Error::other)?;
         match &mut self.tx {
             Tx::Sealer(sealer) => {
-                let new = Sealer::new(self.settled.version, (sequence, &secrets));
+                let provider = self.local.sealing.provider;
+                let new = Sealer::new(provider, self.settled.version, (sequence, &secrets));
                 **sealer = new.map_err(io::Error::other)?;
             }
             Tx::Kernel(_) => kernel::renew(&self.tcp, (sequence, &secrets))?,
@@ -397,7 +401,7 @@ impl Session {
     /// Notes that our keys must be changed, or where that cannot be, that the connection must end.
     fn want_keys(&mut self) {
         let can = self.settled.version == ProtocolVersion::TLSv1_3
-            && self.local.kernel.is_some_and(|kernel| kernel.new_keys);
+            && self.local.sealing.kernel.is_some_and(|kernel| kernel.new_keys);
         if let Tx::Kernel(tx) = &mut self.tx {
             (tx.owes_keys, tx.must_end) = (can, !can);
         }
