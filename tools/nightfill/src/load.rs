@@ -9,6 +9,7 @@ mod choice;
 mod dial;
 mod exchange;
 mod fault;
+mod fields;
 mod h1;
 mod h2;
 mod h3;
@@ -19,6 +20,7 @@ mod setup;
 mod tally;
 mod tls;
 mod trust;
+mod wire;
 mod worker;
 
 pub use report::{Percentiles, Report};

@@ -1,14 +1,11 @@
 //! HTTP/1.1: one request at a time on a connection that stays open. Bodies that nobody looks at are dropped in the kernel
 //! (`MSG_TRUNC`), so that the client costs next to nothing; over TLS they must be opened, but are copied nowhere.
 
-use super::{exchange::Exchange, fault::Fault, pace::Pace, tls::TlsStream};
+use super::{exchange::Exchange, fault::Fault, pace::Pace, wire::Wire};
 use nix::sys::socket::MsgFlags;
 use socket2::SockRef;
-use std::{cell::RefCell, io, mem::MaybeUninit, rc::Rc};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::TcpStream,
-};
+use std::{cell::RefCell, future::poll_fn, io, mem::MaybeUninit, rc::Rc};
+use tokio::{io::Interest, net::TcpStream};
 
 /// Longest head that is taken.
 const HEAD: usize = 16 << 10;
@@ -24,7 +21,8 @@ const DROP: usize = 1 << 20;
 /// Room that a thread's connections share: nothing stays in it.
 #[derive(Clone)]
 pub(super) struct Scratch {
-    read: Rc<RefCell<Vec<u8>>>,
+    /// For bytes that somebody looks at at once.
+    pub read: Rc<RefCell<Vec<u8>>>,
     /// The kernel is told of this room, but with `MSG_TRUNC` writes nothing into it.
     dropped: Rc<RefCell<Vec<MaybeUninit<u8>>>>,
 }
@@ -36,14 +34,6 @@ impl Default for Scratch {
             dropped: Rc::new(RefCell::new(vec![MaybeUninit::uninit(); DROP])),
         }
     }
-}
-
-/// What carries a connection.
-pub(super) enum Wire {
-    /// TCP alone.
-    Plain(TcpStream),
-    /// TLS over it.
-    Tls(Box<TlsStream>),
 }
 
 /// A connection.
@@ -76,15 +66,9 @@ impl H1 {
         exchange: &mut Exchange<'_>,
     ) -> Result<(), Fault> {
         self.usable = false;
-        let text = request_text(authority, exchange);
-        match &mut self.wire {
-            Wire::Plain(tcp) => tcp.write_all(text.as_bytes()).await,
-            Wire::Tls(tls) => {
-                let sent = tls.write_all(text.as_bytes()).await;
-                if sent.is_ok() { tls.flush().await } else { sent }
-            }
-        }
-        .map_err(|e| Fault::reset(&e))?;
+        let mut text = request_text(authority, exchange).into_bytes();
+        let sent = poll_fn(|cx| self.wire.poll_send(cx, &mut text)).await;
+        sent.map_err(|e| Fault::reset(&e))?;
         let mut response = Response::default();
         while !response.is_done() {
             let bytes = self.receive(&mut response, pace, exchange).await?;
@@ -103,11 +87,7 @@ impl H1 {
 
     /// Waits until the server closes the connection or says something unasked.
     pub(super) async fn closed(&mut self) -> Fault {
-        let mut nothing = [0; 1];
-        let end = match &mut self.wire {
-            Wire::Plain(tcp) => tcp.read(&mut nothing).await,
-            Wire::Tls(tls) => tls.receive(1, &mut |_| ()).await,
-        };
+        let end = poll_fn(|cx| self.wire.poll_receive(cx, 1, &mut [0], &mut |_| ())).await;
         match end {
             Ok(0) => Fault::Reset("closed while idle".to_owned()),
             Ok(_) => Fault::Protocol("bytes that nobody asked for".to_owned()),
@@ -125,34 +105,28 @@ impl H1 {
         let bite = response.left.map_or(HEAD_BITE, |left| {
             pace.bite().min(usize::try_from(left).unwrap_or(usize::MAX))
         });
-        match &mut self.wire {
-            Wire::Tls(tls) => {
-                let mut pushed = Ok(());
-                let mut take = |bytes: &[u8]| {
-                    if pushed.is_ok() {
-                        pushed = response.push(bytes, exchange);
-                    }
-                };
-                let bytes = tls.receive(pace.bite(), &mut take).await;
-                pushed?;
-                bytes.map_err(|e| Fault::reset(&e))
-            }
-            Wire::Plain(tcp) if response.left.is_some() && exchange.discards() => {
-                let bytes = drop_bytes(tcp, &self.scratch, bite.min(DROP)).await;
-                let bytes = bytes.map_err(|e| Fault::reset(&e))?;
-                response.skip(bytes as u64, exchange);
-                Ok(bytes)
-            }
-            Wire::Plain(tcp) => loop {
-                tcp.readable().await.map_err(|e| Fault::reset(&e))?;
-                let room = &mut self.scratch.read.borrow_mut()[..bite.min(READ)];
-                match tcp.try_read(room) {
-                    Ok(bytes) => return response.push(&room[..bytes], exchange).map(|()| bytes),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(e) => return Err(Fault::reset(&e)),
-                }
-            },
+        if let (Wire::Plain(tcp), Some(_), true) = (&self.wire, response.left, exchange.discards()) {
+            let bytes = drop_bytes(tcp, &self.scratch, bite.min(DROP)).await;
+            let bytes = bytes.map_err(|e| Fault::reset(&e))?;
+            response.skip(bytes as u64, exchange);
+            return Ok(bytes);
         }
+        // A record may hold the end of a head and more: over TLS nothing is gained by small bites.
+        let limit = match &self.wire {
+            Wire::Plain(_) => bite,
+            Wire::Tls(_) => pace.bite(),
+        };
+        let mut pushed = Ok(());
+        let mut take = |bytes: &[u8]| {
+            if pushed.is_ok() {
+                pushed = response.push(bytes, exchange);
+            }
+        };
+        let (wire, scratch) = (&mut self.wire, &self.scratch);
+        let bytes =
+            poll_fn(|cx| wire.poll_receive(cx, limit, &mut scratch.read.borrow_mut(), &mut take)).await;
+        pushed?;
+        bytes.map_err(|e| Fault::reset(&e))
     }
 }
 

@@ -21,11 +21,6 @@ use std::{
     time::Duration,
 };
 
-/// Receive windows of a stream and of the connection.
-const STREAM_WINDOW: u32 = 8 << 20;
-const CONNECTION_WINDOW: u32 = 32 << 20;
-/// That of a slow reader.
-const SLOW_WINDOW: u32 = 256 << 10;
 /// Room for packets that the client has not got round to.
 const SOCKET_BUFFER: usize = 8 << 20;
 /// A quiet connection is kept by a packet now and then, and given up when the server is not heard of.
@@ -38,13 +33,11 @@ const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 /// Pieces of a stream that are taken in one go.
 const CHUNKS: usize = 64;
 
-/// How connections are made.
-pub(super) fn config(tls: rustls::ClientConfig, slow: bool) -> anyhow::Result<ClientConfig> {
-    let (stream, connection) = if slow {
-        (SLOW_WINDOW, SLOW_WINDOW)
-    } else {
-        (STREAM_WINDOW, CONNECTION_WINDOW)
-    };
+/// How connections are made, with windows of a stream and of the connection.
+pub(super) fn config(
+    tls: rustls::ClientConfig,
+    (stream, connection): (u32, u32),
+) -> anyhow::Result<ClientConfig> {
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(stream.into())

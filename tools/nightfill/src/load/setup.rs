@@ -12,10 +12,20 @@ use reqwest::Url;
 use rustls::pki_types::ServerName;
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+
+/// Receive windows of a stream and of a connection.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+/// Those of slow readers.
+const SLOW_WINDOW: RangeInclusive<u32> = 16 << 10..=256 << 10;
+const SLOW_WINDOWS_A_SECOND: u64 = 4;
+/// What HTTP/2 begins a connection with, and cannot make smaller.
+pub(super) const DEFAULT_WINDOW: u32 = 65_535;
 
 /// Everything that connections need to know; the same for all.
 pub(super) struct Setup {
@@ -25,8 +35,6 @@ pub(super) struct Setup {
     pub name: ServerName<'static>,
     /// Its name and port as requests say them.
     pub authority: String,
-    /// Scheme and authority.
-    pub base: String,
     /// Version of HTTP.
     pub http: Http,
     /// TLS over TCP; none for plain connections.
@@ -90,18 +98,20 @@ impl Setup {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let slow = args.rate.is_some() || args.idle;
+        let rate = args.rate.map(|bits| bits / 8);
         let tls = is_tls
             .then(|| trust::config(trust(args), args.http.alpn()))
             .transpose()?;
         let quic = match (&tls, args.http) {
-            (Some(tls), Http::Three) => Some(h3::config(tls.clone(), slow)?),
+            (Some(tls), Http::Three) => Some(h3::config(
+                tls.clone(),
+                windows(rate, rate.is_some() || args.idle),
+            )?),
             _ => None,
         };
         Ok(Self {
             server,
             name,
-            base: format!("{}://{authority}", origin.scheme()),
             authority,
             http: args.http,
             tls: tls.map(Arc::new),
@@ -112,7 +122,7 @@ impl Setup {
             streams: if args.http == Http::One { 1 } else { args.streams },
             range: args.range,
             sweep: args.sweep,
-            rate: args.rate.map(|bits| bits / 8),
+            rate,
             idle: args.idle,
             timeout: args.timeout.map(Duration::from_secs_f64),
             rebind_after: args.rebind_after,
@@ -136,6 +146,22 @@ impl Setup {
     pub(super) fn is_slow(&self) -> bool {
         self.rate.is_some() || self.idle
     }
+
+    /// Windows of a stream and of its connection (HTTP/2 and 3).
+    pub(super) fn windows(&self) -> (u32, u32) {
+        windows(self.rate, self.is_slow())
+    }
+}
+
+/// Large ones, so that the server never waits; of a slow reader, what it reads in a short while, so that the server has to.
+fn windows(rate: Option<u64>, is_slow: bool) -> (u32, u32) {
+    if !is_slow {
+        return (STREAM_WINDOW, CONNECTION_WINDOW);
+    }
+    let wanted = rate.map_or(u64::MAX, |rate| rate / SLOW_WINDOWS_A_SECOND);
+    let window = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let window = window.clamp(*SLOW_WINDOW.start(), *SLOW_WINDOW.end());
+    (window, window.max(DEFAULT_WINDOW))
 }
 
 fn trust(args: &LoadArgs) -> Trust<'_> {

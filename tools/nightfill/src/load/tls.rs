@@ -33,9 +33,8 @@ const SEALED_AT_ONCE: usize = 16 << 10;
 pub(super) struct TlsStream {
     tcp: TcpStream,
     records: Records,
-    /// Plain bytes that the reader had no room for, and how many of them it has by now.
+    /// Plain bytes that came while nobody was reading.
     left: Vec<u8>,
-    taken: usize,
 }
 
 /// The TLS state and its buffers, without a socket.
@@ -67,7 +66,6 @@ impl TlsStream {
                 closed: false,
             },
             left: Vec::new(),
-            taken: 0,
         };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
@@ -94,15 +92,18 @@ impl TlsStream {
     }
 
     /// Gives `take` plain bytes as they come, at least some and then about `limit` at most; how many, and 0 at the end.
-    pub(super) async fn receive(&mut self, limit: usize, take: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
-        if self.taken < self.left.len() {
-            let bytes = self.left.len() - self.taken;
-            take(&self.left[self.taken..]);
-            self.left.clear();
-            self.taken = 0;
-            return Ok(bytes);
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        if !self.left.is_empty() {
+            let left = std::mem::take(&mut self.left);
+            take(&left);
+            return Poll::Ready(Ok(left.len()));
         }
-        std::future::poll_fn(|cx| self.poll_plain(cx, limit, limit, take)).await
+        self.poll_plain(cx, limit, take)
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -120,12 +121,10 @@ impl TlsStream {
         }
     }
 
-    /// Opens about `limit` bytes; receives at most `fill` at a time to that end.
     fn poll_plain(
         &mut self,
         cx: &mut Context<'_>,
         limit: usize,
-        fill: usize,
         take: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
         loop {
@@ -137,7 +136,7 @@ impl TlsStream {
             if opened > 0 || self.records.closed {
                 return Poll::Ready(Ok(opened));
             }
-            if ready!(self.poll_fill(cx, fill))? == 0 {
+            if ready!(self.poll_fill(cx, limit))? == 0 {
                 // Only close_notify tells an end from a cut.
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -266,35 +265,6 @@ fn encode<Data>(mut message: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) ->
 
 fn tls_error(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-impl AsyncRead for TlsStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.taken == this.left.len() {
-            let mut left = std::mem::take(&mut this.left);
-            left.clear();
-            this.taken = 0;
-            let mut take = |bytes: &[u8]| {
-                let (fits, rest) = bytes.split_at(bytes.len().min(buffer.remaining()));
-                buffer.put_slice(fits);
-                left.extend_from_slice(rest);
-            };
-            // One record at a time: what does not fit is copied once more.
-            let read = this.poll_plain(cx, 1, usize::MAX, &mut take);
-            this.left = left;
-            return read.map_ok(|_| ());
-        }
-        let rest = &this.left[this.taken..];
-        let fits = rest.len().min(buffer.remaining());
-        buffer.put_slice(&rest[..fits]);
-        this.taken += fits;
-        Poll::Ready(Ok(()))
-    }
 }
 
 impl AsyncWrite for TlsStream {

@@ -7,13 +7,14 @@ use super::{
     dial,
     exchange::{Exchange, Original},
     fault::Fault,
-    h1::{H1, Scratch, Wire},
+    h1::{H1, Scratch},
     h2::H2,
     h3::{self, H3},
     pace::Pace,
     setup::Setup,
     tally::{Live, Results, Tally},
     tls::TlsStream,
+    wire::Wire,
 };
 use anyhow::Context;
 use futures_util::future::join_all;
@@ -187,7 +188,7 @@ impl Link {
     ) -> Result<(), Fault> {
         match self {
             Self::One(link) => link.request(&setup.authority, pace, exchange).await,
-            Self::Two(link) => link.request(&setup.base, pace, exchange).await,
+            Self::Two(link) => link.request(&setup.authority, pace, exchange).await,
             Self::Three(link) => link.request(&setup.authority, pace, exchange).await,
         }
     }
@@ -247,7 +248,7 @@ impl Thread {
 
     /// Makes requests until none is left or the connection breaks; whether any went well.
     async fn use_link(&self, link: Link, pace: &Pace) -> bool {
-        let Setup { authority, base, .. } = &self.shared.setup;
+        let authority = &self.shared.setup.authority;
         match link {
             Link::One(mut link) => {
                 let mut went_well = false;
@@ -260,7 +261,7 @@ impl Thread {
                 went_well
             }
             Link::Two(link) => {
-                let send = async |x: &mut Exchange<'_>| link.request(base, pace, x).await;
+                let send = async |x: &mut Exchange<'_>| link.request(authority, pace, x).await;
                 self.streams(|| link.is_usable(), send).await
             }
             Link::Three(link) => {
@@ -381,7 +382,10 @@ impl Thread {
         let tcp = dial::tcp(setup.server, index).await?;
         let Some(config) = &setup.tls else {
             let link = match http {
-                Http::Two => Link::Two(H2::connect(tcp, setup.is_slow()).await?),
+                Http::Two => {
+                    let wire = Wire::Plain(tcp);
+                    Link::Two(H2::connect(wire, self.scratch.clone(), setup.windows()).await?)
+                }
                 _ => Link::One(H1::new(Wire::Plain(tcp), self.scratch.clone())),
             };
             return Ok((link, "plain".to_owned()));
@@ -394,7 +398,10 @@ impl Thread {
             Http::Two if tls.alpn() != Some(b"h2") => {
                 return Err(Fault::Handshake("the server does not speak HTTP/2".to_owned()));
             }
-            Http::Two => Link::Two(H2::connect(tls, setup.is_slow()).await?),
+            Http::Two => {
+                let wire = Wire::Tls(Box::new(tls));
+                Link::Two(H2::connect(wire, self.scratch.clone(), setup.windows()).await?)
+            }
             _ => Link::One(H1::new(Wire::Tls(Box::new(tls)), self.scratch.clone())),
         };
         Ok((link, agreed))
