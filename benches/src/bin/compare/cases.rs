@@ -2,10 +2,10 @@
 
 use crate::{
     files::{self, Files},
-    load::{BUSY, Load, Outcome},
+    load::{BUSY, DISTURBED, Load, Outcome},
     machine::Machine,
     nginx::Nginx,
-    process::pause,
+    process::{machine_cpu_seconds, pause},
     result::{CaseResult, Spread, Target, short},
     server::{Kind, Namespace, Server, Site},
 };
@@ -180,12 +180,15 @@ impl Bench {
         }
         let mut figures = [vec![], vec![]];
         let mut speeds = [vec![], vec![]];
-        let mut client: f64 = 0.0;
+        let (mut client, mut others): (f64, f64) = (0.0, 0.0);
         for _ in 0..self.rounds {
             for (which, server) in servers.iter().enumerate() {
-                let before = server.tree().cpu_seconds()?;
+                let (before, all_before) = (server.tree().cpu_seconds()?, machine_cpu_seconds()?);
                 let outcome = load(server).run(self.seconds)?;
                 let used = server.tree().cpu_seconds()? - before;
+                let all = machine_cpu_seconds()? - all_before;
+                let rest = all - used - outcome.client_cpu_seconds();
+                others = others.max(rest / self.seconds as f64);
                 figures[which].push(measure(used, &outcome));
                 speeds[which].push(outcome.megabytes_a_second() / 1000.0);
                 client = client.max(outcome.client_share());
@@ -201,6 +204,12 @@ impl Bench {
             let percent = client * 100.0;
             result = result.note(format!(
                 "the client used {percent:.0} % of its core: throughput is its limit, CPU figures stand"
+            ));
+        }
+        if others > DISTURBED {
+            result = result.note(format!(
+                "others used up to {:.0} % of a core meanwhile: run it again on a quiet machine",
+                others * 100.0
             ));
         }
         Ok(result)

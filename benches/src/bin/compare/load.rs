@@ -13,6 +13,8 @@ use std::{
 const CORE: &str = "1";
 /// A client that used more of its core than this was what limited the server's throughput.
 pub(crate) const BUSY: f64 = 0.95;
+/// Cores that neighbours may use before figures are in doubt.
+pub(crate) const DISTURBED: f64 = 0.1;
 
 /// What to ask for, as arguments of `nightfill load`.
 #[derive(Debug, Clone, Default)]
@@ -124,9 +126,13 @@ impl Outcome {
     pub(crate) fn requests(&self) -> f64 {
         self.number("requests")
     }
+    /// Processor time of the client.
+    pub(crate) fn client_cpu_seconds(&self) -> f64 {
+        self.number("client_cpu_seconds")
+    }
     /// Share of its core that the client used.
     pub(crate) fn client_share(&self) -> f64 {
-        self.number("client_cpu_seconds") / self.number("seconds").max(f64::EPSILON)
+        self.client_cpu_seconds() / self.number("seconds").max(f64::EPSILON)
     }
     /// 99 % of first bytes came within so many milliseconds.
     pub(crate) fn first_byte_p99(&self) -> f64 {

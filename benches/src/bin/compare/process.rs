@@ -58,6 +58,16 @@ fn read(id: u32, what: &str) -> anyhow::Result<String> {
     fs::read_to_string(&path).with_context(|| format!("{path}: has the server ended?"))
 }
 
+/// Processor time that the whole machine has used, in seconds.
+pub(crate) fn machine_cpu_seconds() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let numbers = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = numbers.filter_map(|n| n.parse().ok()).collect();
+    // Neither idle nor waiting for a disk.
+    let busy = ticks.iter().enumerate().filter(|(n, _)| !matches!(n, 3 | 4));
+    Ok(busy.map(|(_, ticks)| *ticks).sum::<u64>() as f64 / TICKS)
+}
+
 /// Lets time pass.
 #[expect(
     clippy::disallowed_methods,
