@@ -30,12 +30,17 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// Bytes that wait for the path to take them, besides what is on its way: a little more than two batches.
+/// Bytes that wait for the path to take them, besides what is on its way: four batches.
 const AHEAD: u64 = 256 << 10;
 /// The same while the worker's buffers are over their budget.
 const LEAST_AHEAD: u64 = 16 << 10;
-/// Most bytes of a connection that wait to be sent or acknowledged: a path of 1 Gbit/s and 64 ms.
-const MOST_AHEAD: u64 = 8 << 20;
+/// Bytes a second that one viewer's path is taken to carry at most. What is on its way beyond that rate's share of the
+/// path's own delay only stands in a queue, and costs memory and cache here: the window alone would let it grow until
+/// something is lost.
+const PEAK: u64 = 200_000_000;
+/// Most bytes of a connection that wait to be sent or acknowledged: at the least for a viewer nearby, and at the most.
+const NEAR: u64 = 256 << 10;
+const FAR: u64 = 8 << 20;
 /// How long a stalled response keeps what it has read.
 const KEEP: Duration = Duration::from_millis(250);
 /// From the first GOAWAY to the one that names the last request, at least: what was on its way is answered still.
@@ -511,12 +516,14 @@ impl Connection {
     /// Keeps what waits in the transport near to what the path takes.
     fn bound(&mut self, around: &Around<'_>) {
         let window = self.quic.congestion_state().window();
+        let delay = u64::try_from(self.quic.min_rtt().as_micros()).unwrap_or(u64::MAX);
+        let path = delay.saturating_mul(PEAK / 1_000_000).clamp(NEAR, FAR);
         let bytes = if around.is_short_of_memory() {
-            window.min(AHEAD) + LEAST_AHEAD
+            window.min(NEAR) + LEAST_AHEAD
         } else {
-            (window + AHEAD).min(MOST_AHEAD)
+            window + AHEAD
         };
-        self.quic.set_send_window(bytes);
+        self.quic.set_send_window(bytes.min(path));
     }
 
     /// Writes about a batch; false if there is nothing that could be written.

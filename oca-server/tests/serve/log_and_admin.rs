@@ -114,7 +114,7 @@ fn doctor_measures_this_machine_and_names_a_wrong_folder() {
     assert!(found("sealing AES-128-GCM").contains("GB/s a core"));
     assert!(found("cores").contains("for this process"));
     assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
+        fs::read_dir(dir.path()).unwrap().count(),
         0,
         "nothing is left"
     );
