@@ -5,7 +5,11 @@
 
 mod reader;
 
-use crate::quic::Congestion;
+use crate::{
+    quic::Congestion,
+    server::{EncryptedConfig, QuicConfig},
+    tls::identity::PairFiles,
+};
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
 use std::{
@@ -70,30 +74,6 @@ impl JoinSecret {
     }
 }
 
-/// The HTTPS listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Its address.
-    pub listen: SocketAddr,
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-}
-
-/// The HTTP/3 socket, with the identity of HTTPS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuicFiles {
-    /// Its address.
-    pub listen: SocketAddr,
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-    /// How connections find their rate.
-    pub congestion: Congestion,
-}
-
 /// A checked configuration; it has touched nothing yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -107,10 +87,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Address of the plain HTTP listener; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// The HTTPS listener.
-    pub tls: Option<TlsFiles>,
-    /// The HTTP/3 socket.
-    pub quic: Option<QuicFiles>,
+    /// HTTPS and HTTP/3. Its ticket keys are kept by the appliance, in its root.
+    pub encrypted: Option<EncryptedConfig>,
     /// Address of the admin listener.
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
@@ -161,7 +139,7 @@ impl Config {
             check_auto(&mut r, address);
         }
         let join_token = join_secret(&mut r, folder);
-        let (tls, quic) = encrypted(&mut r, folder);
+        let encrypted = encrypted(&mut r, folder);
         let profile = r.string("profile").unwrap_or_else(|| "laptop".to_owned());
         let access_log = r.string("access_log").unwrap_or_else(|| "-".to_owned());
         let workers = r.number("workers", 1, MOST_WORKERS);
@@ -178,8 +156,7 @@ impl Config {
             join_token,
             base_url,
             listen: listen.expect(CHECKED),
-            tls,
-            quic,
+            encrypted,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
             profile: if profile.ends_with(".toml") {
@@ -219,10 +196,9 @@ impl Config {
         if let Some(JoinSecret::File(path)) = &self.join_token {
             readable("join_token_file", path);
         }
-        let tls = self.tls.as_ref().map(|t| (&t.cert, &t.key));
-        if let Some((cert, key)) = tls.or(self.quic.as_ref().map(|q| (&q.cert, &q.key))) {
-            readable("cert", cert);
-            readable("key", key);
+        for pair in self.encrypted.iter().flat_map(|e| &e.pairs) {
+            readable("cert", &pair.cert);
+            readable("key", &pair.key);
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));
@@ -273,10 +249,18 @@ fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
 }
 
 /// HTTPS and HTTP/3, which have one identity: either address needs both files, and the files an address.
-fn encrypted(r: &mut Reader<'_>, folder: &Path) -> (Option<TlsFiles>, Option<QuicFiles>) {
+fn encrypted(r: &mut Reader<'_>, folder: &Path) -> Option<EncryptedConfig> {
     let (tls, quic) = (r.parsed("tls_listen"), r.parsed("quic_listen"));
     let congestion: Option<Congestion> = r.parsed("quic_congestion");
-    let (cert, key) = (r.string("cert"), r.string("key"));
+    let (cert, key) = (r.strings("cert"), r.strings("key"));
+    let kernel = match r.string("kernel_tls").as_deref() {
+        None | Some("auto") => true,
+        Some("off") => false,
+        Some(other) => {
+            r.problem("kernel_tls", format!("`{other}` is neither auto nor off"));
+            false
+        }
+    };
     let given = [
         ("tls_listen", tls.is_some() || quic.is_some()),
         ("cert", cert.is_some()),
@@ -288,17 +272,29 @@ fn encrypted(r: &mut Reader<'_>, folder: &Path) -> (Option<TlsFiles>, Option<Qui
             r.missing(name, mend);
         }
     }
-    let Some((cert, key)) = cert.zip(key) else {
-        return (None, None);
+    let (certs, keys) = cert.zip(key)?;
+    if certs.len() != keys.len() {
+        let (certs, keys) = (certs.len(), keys.len());
+        r.problem(
+            "key",
+            format!("{certs} certificates and {keys} keys: give one key for each"),
+        );
+        return None;
+    }
+    let pair = |(cert, key)| PairFiles {
+        cert: folder.join(cert),
+        key: folder.join(key),
     };
-    let (cert, key) = (folder.join(cert), folder.join(key));
-    let quic = quic.map(|listen| QuicFiles {
-        listen,
-        cert: cert.clone(),
-        key: key.clone(),
-        congestion: congestion.unwrap_or_default(),
-    });
-    (tls.map(|listen| TlsFiles { listen, cert, key }), quic)
+    Some(EncryptedConfig {
+        tls_listen: tls,
+        quic: quic.map(|listen| QuicConfig {
+            listen,
+            congestion: congestion.unwrap_or_default(),
+        }),
+        pairs: certs.into_iter().zip(keys).map(pair).collect(),
+        tickets: None,
+        kernel,
+    })
 }
 
 #[cfg(test)]
@@ -322,7 +318,7 @@ mod tests {
             (c.profile.as_str(), c.fill_parallel, c.min_free),
             ("laptop", 4, MIN_FREE)
         );
-        assert!(c.base_url.is_none() && c.tls.is_none() && c.join_token.is_none());
+        assert!(c.base_url.is_none() && c.encrypted.is_none() && c.join_token.is_none());
         assert!(c.probe().is_empty());
     }
 
@@ -333,17 +329,18 @@ mod tests {
              quic_listen = \"[::1]:443\"\nquic_congestion = \"bbr\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
-             access_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
+             kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
         );
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
         assert_eq!(c.base_url.as_deref(), Some("https://oca-1.example"));
-        let tls = c.tls.clone().unwrap();
-        assert_eq!(
-            (tls.cert, tls.key),
-            ("/etc/nightfill/c.pem".into(), "/k.pem".into())
-        );
-        let quic = c.quic.clone().unwrap();
+        let encrypted = c.encrypted.clone().unwrap();
+        let pair = PairFiles {
+            cert: "/etc/nightfill/c.pem".into(),
+            key: "/k.pem".into(),
+        };
+        assert!(encrypted.pairs == [pair] && !encrypted.kernel);
+        let quic = encrypted.quic.unwrap();
         assert_eq!((quic.listen.port(), quic.congestion), (443, Congestion::Bbr));
         assert_eq!(
             (c.storage, c.egress),
@@ -390,6 +387,20 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    }
+
+    #[test]
+    fn certificates_may_be_several_each_with_its_key() {
+        let tls = "tls_listen = \"[::1]:443\"\ncert = [\"a.pem\", \"b.pem\"]\n";
+        let c = parse(&format!("{LEAST}{tls}key = [\"a.key\", \"b.key\"]\n")).unwrap();
+        assert_eq!(c.encrypted.unwrap().pairs.len(), 2);
+        for (key, problem) in [
+            ("\"a.key\"", "a.toml:7: key: 2 certificates and 1 keys"),
+            ("[]", "a.toml:7: key: is not a text in quotes or a list of such"),
+        ] {
+            let problems = parse(&format!("{LEAST}{tls}key = {key}\n")).unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
     }
 
     #[test]

@@ -10,11 +10,12 @@ use crate::{
     metrics::Metrics,
     namespace::directory::Directory,
     quic::Congestion,
-    server::{QuicConfig, Server, ServerConfig, TlsConfig},
+    server::{EncryptedConfig, QuicConfig, Server, ServerConfig},
     signals,
+    tls::identity::PairFiles,
     traffic::Traffic,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -32,12 +33,18 @@ pub struct ServeArgs {
     /// Address for HTTPS (HTTP/1.1 and HTTP/2)
     #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
     pub tls_listen: Option<SocketAddr>,
-    /// Certificate chain (PEM, leaf first)
+    /// Certificate chain (PEM, leaf first); several for several names, each with its --key in the same order
     #[arg(long, value_name = "PEM", requires = "encrypted")]
-    pub cert: Option<PathBuf>,
+    pub cert: Vec<PathBuf>,
     /// Private key (PEM)
     #[arg(long, value_name = "PEM", requires = "encrypted")]
-    pub key: Option<PathBuf>,
+    pub key: Vec<PathBuf>,
+    /// File for the keys of session tickets, so that sessions are resumed after a restart
+    #[arg(long, value_name = "FILE", requires = "encrypted")]
+    pub ticket_keys: Option<PathBuf>,
+    /// Whether the kernel seals TLS records where it can
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub kernel_tls: KernelTls,
     /// Address for HTTP/3 (UDP); HTTPS over TCP then tells of it (Alt-Svc)
     #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
     pub quic_listen: Option<SocketAddr>,
@@ -61,6 +68,15 @@ pub struct ServeArgs {
     pub drain_seconds: u64,
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+/// Who seals TLS records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum KernelTls {
+    /// The kernel where it can, else this process
+    Auto,
+    /// This process
+    Off,
 }
 
 /// Limits that tests and unusual networks change.
@@ -118,27 +134,30 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
     let workers = args.workers.map_or_else(machine::default_workers, usize::from);
     let profile = machine::profile(&args.profile).context("--profile")?;
     let budgets = oca_core::budget::budgets(&profile, machine::measure(workers))?;
-    let tls = match (args.tls_listen, &args.cert, &args.key) {
-        (Some(listen), Some(cert), Some(key)) => Some(TlsConfig {
+    if args.cert.len() != args.key.len() {
+        bail!(
+            "{} --cert and {} --key: give one key for each certificate",
+            args.cert.len(),
+            args.key.len()
+        );
+    }
+    let pairs = args.cert.iter().zip(&args.key).map(|(cert, key)| PairFiles {
+        cert: cert.clone(),
+        key: key.clone(),
+    });
+    let encrypted = (!args.cert.is_empty()).then(|| EncryptedConfig {
+        tls_listen: args.tls_listen,
+        quic: args.quic_listen.map(|listen| QuicConfig {
             listen,
-            cert: cert.clone(),
-            key: key.clone(),
-        }),
-        _ => None,
-    };
-    let quic = match (args.quic_listen, &args.cert, &args.key) {
-        (Some(listen), Some(cert), Some(key)) => Some(QuicConfig {
-            listen,
-            cert: cert.clone(),
-            key: key.clone(),
             congestion: args.quic_congestion,
         }),
-        _ => None,
-    };
+        pairs: pairs.collect(),
+        tickets: args.ticket_keys.clone(),
+        kernel: args.kernel_tls == KernelTls::Auto,
+    });
     Ok(ServerConfig {
         listen: args.listen,
-        tls,
-        quic,
+        encrypted,
         workers,
         limits: args.limits.apply(Limits::from_budgets(&budgets)),
         access_log: AccessLogTarget::parse(&args.access_log),

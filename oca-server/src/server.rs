@@ -9,7 +9,11 @@ use crate::{
     metrics::Metrics,
     namespace::Namespace,
     quic::{self, Congestion, NoSuite, Quic},
-    tls::{Acceptors, TlsError},
+    tls::{
+        Tls,
+        identity::{PairFiles, TlsError},
+        watch,
+    },
     traffic::Traffic,
     worker::{self, Seed, Shared},
 };
@@ -21,28 +25,28 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{self, mpsc};
 
-/// The HTTPS listener.
+/// HTTPS and HTTP/3, which have one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Address; port 0 = the kernel picks.
-    pub listen: SocketAddr,
-    /// Certificate chain, PEM, leaf first.
-    pub cert: PathBuf,
-    /// Private key, PEM (PKCS#8, PKCS#1 or SEC1).
-    pub key: PathBuf,
+pub struct EncryptedConfig {
+    /// Address of HTTPS over TCP; port 0 = the kernel picks.
+    pub tls_listen: Option<SocketAddr>,
+    /// HTTP/3.
+    pub quic: Option<QuicConfig>,
+    /// Certificates and their keys; the first is shown where no name fits.
+    pub pairs: Vec<PairFiles>,
+    /// Where the keys of session tickets are kept; absent = tickets end with the process.
+    pub tickets: Option<PathBuf>,
+    /// Whether the kernel may seal records, if it can.
+    pub kernel: bool,
 }
 
 /// The HTTP/3 socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuicConfig {
     /// Address; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// Certificate chain, PEM, leaf first. Not read if there is HTTPS: its identity is used.
-    pub cert: PathBuf,
-    /// Private key, PEM, likewise.
-    pub key: PathBuf,
     /// How connections find their rate.
     pub congestion: Congestion,
 }
@@ -52,10 +56,8 @@ pub struct QuicConfig {
 pub struct ServerConfig {
     /// Address of the plain HTTP/1.1 listener; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// HTTPS with HTTP/1.1 and HTTP/2.
-    pub tls: Option<TlsConfig>,
-    /// HTTP/3.
-    pub quic: Option<QuicConfig>,
+    /// HTTPS with HTTP/1.1 and HTTP/2, and HTTP/3.
+    pub encrypted: Option<EncryptedConfig>,
     /// Worker threads; at least 1, and as many as `traffic` was made for.
     pub workers: usize,
     /// What clients may use.
@@ -112,8 +114,9 @@ pub struct Server {
     quic: Option<SocketAddr>,
     threads: Vec<thread::JoinHandle<()>>,
     done: mpsc::Receiver<()>,
-    cut: watch::Sender<bool>,
+    cut: sync::watch::Sender<bool>,
     log: AccessLog,
+    _watch: Option<watch::Watch>,
 }
 
 impl Server {
@@ -129,8 +132,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let ServerConfig {
             listen,
-            tls,
-            quic,
+            encrypted,
             workers,
             limits,
             access_log,
@@ -144,21 +146,16 @@ impl Server {
             });
         }
         let plain = bind(listen, workers)?;
-        let secure = tls.map(|tls| secure(&tls, workers)).transpose()?;
         let listen = address(&plain)?;
-        let tls = secure
+        let encrypted = encrypted
+            .map(|e| Encrypted::bind(&e, workers, &limits))
+            .transpose()?;
+        let (tls, quic) = encrypted
             .as_ref()
-            .map(|(listeners, _)| address(listeners))
-            .transpose()?;
-        let acceptors = secure.as_ref().map(|(_, acceptors)| acceptors);
-        let datagrams = quic
-            .map(|quic| datagrams(&quic, acceptors, workers, &limits))
-            .transpose()?;
-        let quic = datagrams.as_ref().map(|(sockets, _)| sockets[0].local_addr());
-        let quic = quic.transpose().map_err(StartError::Worker)?;
+            .map_or(Ok((None, None)), Encrypted::addresses)?;
         let log = AccessLog::open(&access_log, &metrics)
             .map_err(|(path, source)| StartError::AccessLog { path, source })?;
-        let (cut, cut_rx) = watch::channel(false);
+        let (cut, cut_rx) = sync::watch::channel(false);
         let (done_tx, done) = mpsc::channel(1);
         observe(&metrics, &traffic);
         let shared = Shared {
@@ -171,7 +168,10 @@ impl Server {
             cut: cut_rx,
             done: done_tx,
         };
-        let threads = spawn_all(plain, secure, datagrams, &log, &shared)?;
+        let watch = encrypted
+            .as_ref()
+            .map(|e| watch::start(e.tls.clone(), &shared.metrics));
+        let threads = spawn_all(plain, encrypted, &log, &shared)?;
         Ok(Self {
             listen,
             tls,
@@ -180,6 +180,7 @@ impl Server {
             done,
             cut,
             log,
+            _watch: watch.transpose().map_err(StartError::Worker)?,
         })
     }
 
@@ -221,22 +222,26 @@ impl Server {
 
 fn spawn_all(
     plain: Vec<TcpListener>,
-    secure: Option<(Vec<TcpListener>, Acceptors)>,
-    datagrams: Option<(Vec<UdpSocket>, Quic)>,
+    encrypted: Option<Encrypted>,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
     let cores = worker::cores(plain.len());
-    let (secure, acceptors) = secure.unzip();
-    let mut secure = secure.unwrap_or_default().into_iter();
-    let (sockets, quic) = datagrams.unzip();
-    let mut sockets = sockets.unwrap_or_default().into_iter();
+    let (tls, quic, mut listeners, mut sockets) = match encrypted {
+        Some(e) => (
+            Some(e.tls),
+            e.quic,
+            e.listeners.into_iter(),
+            e.sockets.into_iter(),
+        ),
+        None => Default::default(),
+    };
     let start = |(index, plain)| {
         let seed = Seed {
             index,
             core: cores.get(index).copied(),
             plain,
-            secure: secure.next().zip(acceptors.clone()),
+            secure: listeners.next().zip(tls.clone()),
             quic: sockets.next().zip(quic.clone()),
             log: log.sender(),
             shared: shared.clone(),
@@ -246,27 +251,46 @@ fn spawn_all(
     plain.into_iter().enumerate().map(start).collect()
 }
 
-fn secure(config: &TlsConfig, workers: usize) -> Result<(Vec<TcpListener>, Acceptors), StartError> {
-    let acceptors = Acceptors::load(&config.cert, &config.key)?;
-    Ok((bind(config.listen, workers)?, acceptors))
+/// What HTTPS and HTTP/3 are served with, bound: each worker gets a listener and a socket, in order.
+struct Encrypted {
+    tls: Tls,
+    listeners: Vec<TcpListener>,
+    sockets: Vec<UdpSocket>,
+    quic: Option<Quic>,
 }
 
-/// HTTP/3's sockets in the order of their workers, and what their endpoints share.
-fn datagrams(
-    config: &QuicConfig,
-    acceptors: Option<&Acceptors>,
-    workers: usize,
-    limits: &Limits,
-) -> Result<(Vec<UdpSocket>, Quic), StartError> {
-    let own = match acceptors {
-        Some(acceptors) => acceptors.clone(),
-        None => Acceptors::load(&config.cert, &config.key)?,
-    };
-    let quic = Quic::new(own.full.config(), config.congestion, limits)?;
-    let addr = config.listen;
-    let sockets = quic::sockets(addr, workers.min(quic::WORKERS))
-        .map_err(|source| StartError::Listen { addr, source })?;
-    Ok((sockets, quic))
+impl Encrypted {
+    fn bind(config: &EncryptedConfig, workers: usize, limits: &Limits) -> Result<Self, StartError> {
+        let tls = Tls::load(&config.pairs, config.tickets.as_deref(), config.kernel)?;
+        let listeners = config
+            .tls_listen
+            .map_or(Ok(Vec::new()), |addr| bind(addr, workers))?;
+        let sockets = config.quic.map_or(Ok(Vec::new()), |quic| {
+            let addr = quic.listen;
+            quic::sockets(addr, workers.min(quic::WORKERS))
+                .map_err(|source| StartError::Listen { addr, source })
+        })?;
+        let quic = config
+            .quic
+            .map(|quic| Quic::new(&tls.full, quic.congestion, limits))
+            .transpose()?;
+        Ok(Self {
+            tls,
+            listeners,
+            sockets,
+            quic,
+        })
+    }
+
+    /// Addresses of HTTPS and HTTP/3, with the ports that the kernel picked.
+    fn addresses(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartError> {
+        let tls = self.listeners.first().map(TcpListener::local_addr).transpose();
+        let quic = self.sockets.first().map(UdpSocket::local_addr).transpose();
+        Ok((
+            tls.map_err(StartError::Worker)?,
+            quic.map_err(StartError::Worker)?,
+        ))
+    }
 }
 
 fn address(listeners: &[TcpListener]) -> Result<SocketAddr, StartError> {

@@ -15,13 +15,14 @@ use crate::{
     metrics::Metrics,
     namespace::{Found, Namespace},
     quic::{self, Quic},
-    tls::Acceptors,
+    tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+use oca_core::budget::unsent;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
@@ -75,7 +76,7 @@ pub struct Seed {
     /// Plain HTTP listener.
     pub plain: StdListener,
     /// HTTPS listener.
-    pub secure: Option<(StdListener, Acceptors)>,
+    pub secure: Option<(StdListener, Tls)>,
     /// Access log.
     pub log: LogSender,
     /// HTTP/3 socket.
@@ -102,6 +103,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Reads of files.
     pub disk: Rc<Disk>,
+    /// What TLS sessions share.
+    pub tls: Rc<LocalTls>,
     /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
     pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
@@ -121,16 +124,17 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, sealing: Sealing, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
+            disk: Rc::new(Disk::new(shared.limits.cold_memory, &shared.metrics)),
             limits: shared.limits,
             namespace: shared.namespace,
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
-            disk: Rc::default(),
+            tls: Rc::new(LocalTls::new(sealing)),
             alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
@@ -163,9 +167,9 @@ impl Worker {
         self.traffic.totals().connections >= self.limits.connections as u64
     }
 
-    /// This worker's share of [`Limits::send_memory`].
+    /// This worker's share of [`Limits::connection_memory`].
     pub fn send_memory(&self) -> u64 {
-        self.limits.send_memory / self.traffic.workers().max(1) as u64
+        self.limits.connection_memory.0 / self.traffic.workers().max(1) as u64
     }
 
     /// Counts a response that was reset because its file failed, and has the file checked.
@@ -267,7 +271,12 @@ async fn run(seed: Seed) {
     let Shared {
         drain, mut cut, done, ..
     } = seed.shared.clone();
-    let worker = Rc::new(Worker::new(seed.index, seed.log, seed.shared));
+    let none = Sealing {
+        kernel: None,
+        provider: Provider::Ring,
+    };
+    let sealing = seed.secure.as_ref().map_or(none, |(_, tls)| tls.sealing);
+    let worker = Rc::new(Worker::new(seed.index, seed.log, sealing, seed.shared));
     let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
@@ -313,7 +322,7 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors>) {
+async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch a listener"),
@@ -341,8 +350,9 @@ async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
-    listen::tune(&stream);
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
+    let open = worker.traffic.totals().connections;
+    listen::tune(&stream, unsent(worker.limits.connection_memory, open));
     let listener = if tls.is_some() { "tls" } else { "plain" };
     worker
         .counters
@@ -352,7 +362,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);
-    let acceptor = tls.map(|t| t.full.clone());
+    let acceptor = tls.map(|t| Arc::clone(&t.full));
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::serve(&worker, stream, peer, acceptor).await;
@@ -360,7 +370,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
     });
 }
 
-fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
+fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
     worker
         .counters
         .borrow_mut()
@@ -368,7 +378,7 @@ fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&A
     let Some(slot) = ShedSlot::take(worker) else {
         return;
     };
-    let acceptor = tls.map(|t| t.shed.clone());
+    let acceptor = tls.map(|t| Arc::clone(&t.shed));
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::shed(&worker, stream, peer, acceptor).await;

@@ -90,6 +90,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A text, or a list of texts.
+    pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        let texts = match value.get_ref() {
+            DeValue::String(text) => Some(vec![text.to_string()]),
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned))
+                .collect(),
+            _ => None,
+        };
+        if texts.as_ref().is_none_or(Vec::is_empty) {
+            self.problem(key, "is not a text in quotes or a list of such".to_owned());
+            return None;
+        }
+        texts
+    }
+
     /// A text that is parsed.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
         let text = self.string(key)?;

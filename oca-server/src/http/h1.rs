@@ -36,6 +36,7 @@ pub async fn serve(worker: &Rc<Worker>, wire: Wire, peer: Peer) {
         let next = match connection.next_request().await {
             Next::Request => connection.respond().await,
             Next::Refuse(status) => connection.refuse(status).await,
+            Next::Closed if connection.wire.must_end() => Then::Close,
             Next::Closed => return,
         };
         match next {
@@ -369,7 +370,9 @@ fn to_send(body: Body, head_only: bool, file: Option<(Rc<OpenFile>, Found)>, out
     }
     match (body, file) {
         (Body::Text(text), _) => out.extend_from_slice(text.as_bytes()),
-        (Body::File(Some(slice)), Some((open, found))) => return ToSend::File(open, found, slice),
+        (Body::File(Some(slice)), Some((open, found))) if slice.len > 0 => {
+            return ToSend::File(open, found, slice);
+        }
         (Body::Parts { parts, tail, .. }, Some((open, found))) => {
             return ToSend::Parts(open, found, parts, tail);
         }

@@ -4,7 +4,7 @@
 
 use crate::{
     counters::Cut,
-    disk::ReadError,
+    disk::{ColdStream, Loan, ReadError},
     files::OpenFile,
     http::{
         Peer, Protocol,
@@ -14,9 +14,10 @@ use crate::{
         pulse::{Pulse, Verdict},
     },
     namespace::Found,
+    tls::session::Session,
     worker::Worker,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -30,44 +31,47 @@ use oca_core::{
     request::{Fields, Method},
 };
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     convert::Infallible,
-    future::Future,
-    io::IoSliceMut,
+    future::{Future, poll_fn},
+    io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Requests of one connection at once: a player asks for a few segments and playlists at a time.
 const STREAMS: u32 = 64;
 /// Bytes of one piece of a body: with [`STREAMS`] it bounds what one connection can hold.
 const PIECE: u64 = 64 << 10;
-/// Largest frame we send: fewer frames, yet another stream never waits for more than this.
-const FRAME: u32 = 64 << 10;
 /// Streams that a client may reset before we accepted them (rapid reset, CVE-2023-44487), and those that we reset.
 const RESETS: usize = 64;
 
 /// Serves a connection after its TLS handshake.
-pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer) {
+pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
     let pulse = Rc::<Pulse>::default();
     let service = service_fn(|request| {
         let response = respond(worker, &pulse, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
-    let mut connection = pin!(builder(worker).serve_connection(TokioIo::new(stream), service));
+    let session = Rc::new(RefCell::new(session));
+    let io = TokioIo::new(Gathered(Rc::clone(&session)));
+    let mut connection = pin!(builder(worker).serve_connection(io, service));
     let mut leaving = false;
     loop {
         tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "HTTP/2 connection ended");
+            step = poll_fn(|cx| poll(connection.as_mut(), &session, leaving, cx)) => match step {
+                Step::Ended(result) => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "HTTP/2 connection ended");
+                    }
+                    return;
                 }
-                return;
-            }
+                Step::Leave => leaving = true,
+            },
             () = worker.stopped(), if !leaving => leaving = true,
             verdict = watch(worker, &pulse) => match verdict {
                 Verdict::Stalled => return worker.counters.borrow_mut().cut(Cut::SlowReader, 1),
@@ -82,13 +86,75 @@ pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer
     }
 }
 
+/// hyper's side of a session that both poll: hyper writes frame by frame, and what it wrote in one poll is sealed and
+/// sent together at its end.
+struct Gathered(Rc<RefCell<Session>>);
+
+/// What a poll came to.
+enum Step {
+    Ended(Result<(), Box<dyn std::error::Error>>),
+    /// The session must end: what runs is finished, nothing new begun.
+    Leave,
+}
+
+fn poll(
+    connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    session: &RefCell<Session>,
+    leaving: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Step> {
+    let result = connection.poll(cx).map_err(Into::into);
+    let mut session = session.borrow_mut();
+    match (session.poll_sent(cx), result) {
+        (Poll::Ready(Err(error)), _) => Poll::Ready(Step::Ended(Err(error.into()))),
+        (_, Poll::Ready(result)) => Poll::Ready(Step::Ended(result)),
+        (_, Poll::Pending) if session.must_end() && !leaving => Poll::Ready(Step::Leave),
+        (_, Poll::Pending) => Poll::Pending,
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
 fn builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(worker.limits.header_bytes).unwrap_or(u32::MAX))
-        .max_frame_size(FRAME)
         .max_send_buf_size(PIECE as usize)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS);
@@ -175,9 +241,38 @@ fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>
 struct FileBody {
     file: Option<(Rc<OpenFile>, Found)>,
     pieces: VecDeque<Piece>,
+    /// What is being brought from the drive: no more than one piece, so that a closed window holds no memory that
+    /// others need.
+    cold: Option<ColdStream>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
     worker: Rc<Worker>,
+}
+
+/// Bytes of a body; those of a file go back to the worker's pool when they are sent.
+enum Chunk {
+    Text(Bytes),
+    File(Loan, usize),
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.chunk().len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::File(loan, at) => &loan[*at..],
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Text(text) => text.advance(n),
+            Self::File(_, at) => *at += n,
+        }
+    }
 }
 
 impl FileBody {
@@ -195,6 +290,7 @@ impl FileBody {
         Self {
             file,
             pieces,
+            cold: None,
             exchange,
             pulse,
             worker,
@@ -202,42 +298,58 @@ impl FileBody {
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
-    fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
-        let bytes = match self.pieces.pop_front()? {
-            Piece::Text(text) => text,
-            Piece::File(slice) => match self.read(slice) {
-                Ok(bytes) => bytes,
-                Err(error) => return Some(Err(error)),
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, ReadError>>> {
+        let chunk = match self.pieces.pop_front() {
+            None => return Poll::Ready(None),
+            Some(Piece::Text(text)) => Chunk::Text(text),
+            Some(Piece::File(slice)) => match self.poll_file(slice, cx) {
+                Poll::Ready(Ok(chunk)) => chunk,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => {
+                    self.pieces.push_front(Piece::File(slice));
+                    return Poll::Pending;
+                }
             },
         };
-        self.pulse.gave(bytes.len() as u64);
-        self.exchange.sent(bytes.len() as u64);
+        let len = chunk.remaining() as u64;
+        self.pulse.gave(len);
+        self.exchange.sent(len);
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
         }
-        Some(Ok(bytes))
+        Poll::Ready(Some(Ok(chunk)))
     }
 
-    fn read(&mut self, slice: Slice) -> Result<Bytes, ReadError> {
+    /// Bytes from the beginning of `slice`; what is left of it is put back.
+    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Chunk, ReadError>> {
         let Some((file, _)) = &self.file else {
-            return Err(ReadError::Short); // slices are made of a found file only
+            return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
         };
-        let mut bytes = BytesMut::zeroed(slice.len.min(PIECE) as usize);
-        let space = IoSliceMut::new(&mut bytes);
-        let n = self
-            .worker
-            .disk
-            .read_now(file, &mut [space], slice.offset)?
-            .unwrap_or(0);
-        bytes.truncate(n);
-        let n = n as u64;
+        let len = slice.len.min(PIECE);
+        let disk = &self.worker.disk;
+        let chunk = loop {
+            if let Some(cold) = &mut self.cold {
+                match ready!(cold.poll_next(cx)).transpose()? {
+                    Some(loan) => break Chunk::Text(Bytes::copy_from_slice(&loan)),
+                    None => self.cold = None,
+                }
+            }
+            let mut loan = disk.buffer();
+            let space = IoSliceMut::new(&mut loan.space()[..len as usize]);
+            if let Some(n) = disk.read_now(file, &mut [space], slice.offset)? {
+                loan.filled(n);
+                break Chunk::File(loan, 0);
+            }
+            self.cold = Some(disk.stream(file, Slice { len, ..slice }));
+        };
+        let n = chunk.remaining() as u64;
         if n < slice.len {
             self.pieces.push_front(Piece::File(Slice {
                 offset: slice.offset + n,
                 len: slice.len - n,
             }));
         }
-        Ok(bytes.freeze())
+        Poll::Ready(Ok(chunk))
     }
 
     fn fault(&mut self, error: &ReadError) {
@@ -250,20 +362,15 @@ impl FileBody {
 }
 
 impl HttpBody for FileBody {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = ReadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        Poll::Ready(self.next().map(|piece| match piece {
-            Ok(bytes) => Ok(Frame::data(bytes)),
-            Err(error) => {
-                self.fault(&error);
-                Err(error)
-            }
-        }))
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, ReadError>>> {
+        self.poll_next(cx)
+            .map(|next| next.map(|piece| piece.map(Frame::data).inspect_err(|error| self.fault(error))))
     }
 
     fn is_end_stream(&self) -> bool {

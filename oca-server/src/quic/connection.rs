@@ -604,7 +604,7 @@ impl Connection {
         let Some(response) = &mut stream.response else {
             return;
         };
-        if response.arrived(piece, rest, around.buffers) {
+        if response.arrived(piece, rest) {
             self.enqueue(id);
         } else {
             self.abort(id, ErrorCode::InternalError);

@@ -14,3 +14,4 @@ mod nginx;
 mod nginx_table;
 mod support;
 mod tls;
+mod tls_sessions;
