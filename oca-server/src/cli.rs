@@ -2,6 +2,7 @@
 
 use crate::{
     appliance::{self, ConfigArgs},
+    drives_command::{self, DrivesArgs},
     serve::{self, ServeArgs},
 };
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ pub enum Command {
     Run(ConfigArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to
     Check(ConfigArgs),
+    /// Show an appliance's drives, or take one back that was given up
+    Drives(DrivesArgs),
 }
 
 /// Runs the command until its end.
@@ -44,5 +47,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
+        Command::Drives(args) => drives_command::run(&args),
     }
 }

@@ -5,6 +5,7 @@
 
 mod reader;
 
+use anyhow::{Context, anyhow};
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
 use std::{
@@ -12,6 +13,7 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Parallel range requests of a fill unless the file says otherwise.
@@ -22,6 +24,10 @@ const MOST_FILL_PARALLEL: u64 = 64;
 const MOST_WORKERS: u64 = 1024;
 /// Longest time between two reports; the control plane takes an appliance for lost after three of its own.
 const MOST_REPORT_SECONDS: u64 = 3600;
+/// Longest time of a read from a drive unless the file says otherwise: a sound drive that retries a bad spot is quicker.
+const DRIVE_STALL: u64 = 10;
+/// Most of that.
+const MOST_DRIVE_STALL: u64 = 3600;
 /// Free bytes left on the file system unless the file says otherwise: room for logs, index and plan.
 const MIN_FREE: Bytes = Bytes(64 << 20);
 
@@ -99,6 +105,10 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
     pub root: PathBuf,
+    /// Drives for objects, instead of the data folder.
+    pub drives: Vec<PathBuf>,
+    /// How long a read from a drive may take before the drive is given up.
+    pub drive_stall: Duration,
     /// Name of a built-in profile, or path of one.
     pub profile: String,
     /// Bytes for objects, instead of the profile's.
@@ -153,6 +163,8 @@ impl Config {
         let (admin_listen, storage, egress) =
             (r.parsed("admin_listen"), r.amount("storage"), r.amount("egress"));
         let (fill_rate, min_free) = (r.amount("fill_rate"), r.amount("min_free"));
+        let drives = r.strings("drives").unwrap_or_default();
+        let drive_stall = r.number("drive_stall_seconds", 1, MOST_DRIVE_STALL);
         let report_seconds = r.number("report_seconds", 1, MOST_REPORT_SECONDS);
         let lines = r.finish()?;
         const CHECKED: &str = "a missing key is a problem, and there was none";
@@ -165,6 +177,8 @@ impl Config {
             tls,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
+            drives: drives.into_iter().map(|d| folder.join(d)).collect(),
+            drive_stall: Duration::from_secs(drive_stall.unwrap_or(DRIVE_STALL)),
             profile: if profile.ends_with(".toml") {
                 folder.join(profile).display().to_string()
             } else {
@@ -183,6 +197,17 @@ impl Config {
             min_free: min_free.unwrap_or(MIN_FREE),
             lines,
         })
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its first problem.
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty());
+        Self::parse(&text, folder.unwrap_or(Path::new(".")))
+            .map_err(|problems| anyhow!("{}", problems[0].in_file(file)))
     }
 
     /// The profile: built in, or read from its file.
@@ -312,7 +337,8 @@ mod tests {
             "{LEAST}join_token_file = \"/run/token\"\nbase_url = \"https://oca-1.example\"\ntls_listen = \"[::1]:443\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
-             access_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
+             access_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\ndrives = [\"a\", \"/b\"]\n\
+             drive_stall_seconds = 3\n"
         );
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
@@ -334,6 +360,8 @@ mod tests {
             (c.access_log.as_str(), c.min_free),
             ("/etc/nightfill/access.json", Bytes(5))
         );
+        assert_eq!(c.drives, [Path::new("/etc/nightfill/a"), Path::new("/b")]);
+        assert_eq!(c.drive_stall, Duration::from_secs(3));
         let wanted = ["/run/token", "c.pem", "/k.pem"];
         let problems = c.probe();
         assert_eq!(problems.len(), wanted.len());
@@ -345,7 +373,7 @@ mod tests {
     #[test]
     fn all_problems_are_named_at_once_with_line_key_and_mend() {
         let text = "id = \"a b\"\ncontrol = \"ftp://x\"\nlisten = \"0.0.0.0:80\"\nworkers = 0\nstorage = \"1 gb\"\n\
-                    fil_rate = 1\nmin_free = true\ncert = \"c.pem\"\njoin_token = \"\"\n";
+                    fil_rate = 1\nmin_free = true\ndrives = [\"a\", \"a\"]\ncert = \"c.pem\"\njoin_token = \"\"\n";
         let problems = parse(text).unwrap_err();
         let expected = [
             "a.toml:1: id: `a b` is not an appliance id",
@@ -354,7 +382,8 @@ mod tests {
             "a.toml:5: storage: `1 gb` is not a size such as",
             "a.toml:6: fil_rate: there is no such key; did you mean fill_rate?",
             "a.toml:7: min_free: boolean is not a size",
-            "a.toml:9: join_token: is empty",
+            "a.toml:8: drives: is not a list of different texts",
+            "a.toml:10: join_token: is empty",
             "a.toml: base_url: give the URL",
             "a.toml: key: tls_listen, cert and key belong together",
             "a.toml: root: give the folder",

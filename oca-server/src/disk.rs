@@ -127,6 +127,11 @@ impl Disk {
         ColdStream::new(self, file, slice)
     }
 
+    /// Tells everybody who waits for a drive that was given up; to be called now and then.
+    pub fn look_after(&self) {
+        self.queue.look_after();
+    }
+
     /// A pooled buffer.
     pub fn buffer(&self) -> Loan {
         Loan {

@@ -90,6 +90,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A list of texts, at least one and no two alike.
+    pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        let texts: Option<Vec<String>> = match value.get_ref() {
+            DeValue::Array(array) => array
+                .iter()
+                .map(|v| match v.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        };
+        let texts = texts.filter(|t| !t.is_empty() && t.iter().collect::<BTreeSet<_>>().len() == t.len());
+        if texts.is_none() {
+            let what = "is not a list of different texts such as [\"/mnt/a\", \"/mnt/b\"]".to_owned();
+            self.problem(key, what);
+        }
+        texts
+    }
+
     /// A text that is parsed.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
         let text = self.string(key)?;

@@ -2,15 +2,19 @@
 //! worth memory. What a file system refuses is remembered, so that it is asked once.
 
 use crate::{
+    drive::Drive,
     namespace::heat::{Heat, Warmth},
     sys::cache,
 };
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{MetadataExt, OpenOptionsExt},
     },
     sync::Arc,
 };
@@ -19,6 +23,15 @@ use super::residency::Seen;
 
 /// What O_DIRECT needs where the kernel does not tell.
 const ALIGNMENT: u32 = 4096;
+/// File systems that do not wait when they are asked not to. Others may promise it and wait all the same: FUSE does, for reads
+/// past the page cache. Their reads are left to threads of the kernel.
+const PROMPT: [FsType; 5] = [
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+];
 /// Largest alignment that is worth it.
 const MOST_ALIGNMENT: u32 = 64 << 10;
 
@@ -61,6 +74,10 @@ impl Via {
 pub struct Access {
     /// The file system that it is of.
     pub device: u64,
+    /// Whether its file system keeps the promise not to wait.
+    pub prompt: bool,
+    /// The drive that it lies on, if somebody watches that.
+    pub drive: Option<Arc<Drive>>,
     /// What of it was in memory a moment ago.
     pub seen: RefCell<Seen>,
     /// Reads under way that fill the page cache: pages are there then that hold nothing yet.
@@ -78,11 +95,13 @@ pub struct Access {
 
 impl Access {
     /// Of a file just opened.
-    pub fn new(device: u64, size: u64, heat: Arc<Heat>) -> Self {
+    pub fn new(file: &File, meta: &Metadata, heat: Arc<Heat>, drive: Option<Arc<Drive>>) -> Self {
         Self {
-            device,
+            device: meta.dev(),
+            prompt: fstatfs(file).is_ok_and(|s| PROMPT.contains(&s.filesystem_type())),
+            drive,
             heat,
-            size,
+            size: meta.size(),
             seen: RefCell::default(),
             filling: Cell::new(0),
             filled: Cell::new(false),

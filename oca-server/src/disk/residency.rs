@@ -101,7 +101,8 @@ impl Residency {
         if file.access.is_kept() {
             return length;
         }
-        if file.access.filling.get() > 0 {
+        let drive = file.access.drive.as_ref();
+        if file.access.filling.get() > 0 || drive.is_some_and(|d| d.is_slow()) {
             return self.read_prefix(file, wanted);
         }
         let mut seen = file.access.seen.borrow_mut();
@@ -138,6 +139,9 @@ impl Residency {
     }
 
     fn ask(&self, file: &OpenFile, offset: u64) -> Ask {
+        if !file.access.prompt {
+            return Ask::Never;
+        }
         let known = self.devices.borrow().get(&file.access.device).copied();
         known.unwrap_or_else(|| self.find_out(file, offset))
     }
