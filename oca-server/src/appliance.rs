@@ -15,7 +15,7 @@ use crate::{
     plan_watch::{PlanWatch, Plans},
     report::{Facts, Presence, Reporter, conditions::Conditions},
     serve,
-    server::{Server, ServerConfig, TlsConfig},
+    server::{EncryptedConfig, Server, ServerConfig},
     signals,
     store::{self, Budget, Store, keeper::Keeper},
     traffic::Traffic,
@@ -308,10 +308,9 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
     let config = &settled.config;
     ServerConfig {
         listen: config.listen,
-        tls: config.tls.clone().map(|t| TlsConfig {
-            listen: t.listen,
-            cert: t.cert,
-            key: t.key,
+        encrypted: config.encrypted.clone().map(|e| EncryptedConfig {
+            tickets: Some(config.root.join("tickets.key")),
+            ..e
         }),
         workers: settled.workers,
         limits: Limits::from_budgets(&settled.budgets),

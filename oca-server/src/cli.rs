@@ -2,6 +2,7 @@
 
 use crate::{
     appliance::{self, ConfigArgs},
+    doctor::{self, DoctorArgs},
     drives_command::{self, DrivesArgs},
     serve::{self, ServeArgs},
 };
@@ -36,6 +37,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show an appliance's drives, or take one back that was given up
     Drives(DrivesArgs),
+    /// Say what this machine offers the send path, measured, and what to mend
+    Doctor(DoctorArgs),
 }
 
 /// Runs the command until its end.
@@ -48,5 +51,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
         Command::Drives(args) => drives_command::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -5,6 +5,11 @@
 
 mod reader;
 
+use crate::{
+    quic::Congestion,
+    server::{EncryptedConfig, QuicConfig},
+    tls::identity::PairFiles,
+};
 use anyhow::{Context, anyhow};
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
@@ -75,17 +80,6 @@ impl JoinSecret {
     }
 }
 
-/// The HTTPS listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Its address.
-    pub listen: SocketAddr,
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-}
-
 /// A checked configuration; it has touched nothing yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -99,8 +93,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Address of the plain HTTP listener; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// The HTTPS listener.
-    pub tls: Option<TlsFiles>,
+    /// HTTPS and HTTP/3. Its ticket keys are kept by the appliance, in its root.
+    pub encrypted: Option<EncryptedConfig>,
     /// Address of the admin listener.
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
@@ -155,7 +149,7 @@ impl Config {
             check_auto(&mut r, address);
         }
         let join_token = join_secret(&mut r, folder);
-        let tls = tls(&mut r, folder);
+        let encrypted = encrypted(&mut r, folder);
         let profile = r.string("profile").unwrap_or_else(|| "laptop".to_owned());
         let access_log = r.string("access_log").unwrap_or_else(|| "-".to_owned());
         let workers = r.number("workers", 1, MOST_WORKERS);
@@ -163,7 +157,7 @@ impl Config {
         let (admin_listen, storage, egress) =
             (r.parsed("admin_listen"), r.amount("storage"), r.amount("egress"));
         let (fill_rate, min_free) = (r.amount("fill_rate"), r.amount("min_free"));
-        let drives = r.strings("drives").unwrap_or_default();
+        let drives = drives(&mut r);
         let drive_stall = r.number("drive_stall_seconds", 1, MOST_DRIVE_STALL);
         let report_seconds = r.number("report_seconds", 1, MOST_REPORT_SECONDS);
         let lines = r.finish()?;
@@ -174,7 +168,7 @@ impl Config {
             join_token,
             base_url,
             listen: listen.expect(CHECKED),
-            tls,
+            encrypted,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
             drives: drives.into_iter().map(|d| folder.join(d)).collect(),
@@ -227,9 +221,9 @@ impl Config {
         if let Some(JoinSecret::File(path)) = &self.join_token {
             readable("join_token_file", path);
         }
-        if let Some(tls) = &self.tls {
-            readable("cert", &tls.cert);
-            readable("key", &tls.key);
+        for pair in self.encrypted.iter().flat_map(|e| &e.pairs) {
+            readable("cert", &pair.cert);
+            readable("key", &pair.key);
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));
@@ -256,6 +250,16 @@ fn check_auto(r: &mut Reader<'_>, listen: SocketAddr) {
     }
 }
 
+/// The drives' folders, each once.
+fn drives(r: &mut Reader<'_>) -> Vec<String> {
+    let drives = r.strings("drives").unwrap_or_default();
+    let twice = (1..drives.len()).find(|i| drives[..*i].contains(&drives[*i]));
+    if let Some(twice) = twice {
+        r.problem("drives", format!("`{}` stands there twice", drives[twice]));
+    }
+    drives
+}
+
 fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
     let (inline, file) = (r.string("join_token"), r.string("join_token_file"));
     match (inline, file) {
@@ -279,31 +283,53 @@ fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
     }
 }
 
-fn tls(r: &mut Reader<'_>, folder: &Path) -> Option<TlsFiles> {
-    let listen = r.parsed("tls_listen");
-    let (cert, key) = (r.string("cert"), r.string("key"));
-    match (listen, cert, key) {
-        (Some(listen), Some(cert), Some(key)) => Some(TlsFiles {
-            listen,
-            cert: folder.join(cert),
-            key: folder.join(key),
-        }),
-        (None, None, None) => None,
-        (listen, cert, key) => {
-            let given = [
-                ("tls_listen", listen.is_some()),
-                ("cert", cert.is_some()),
-                ("key", key.is_some()),
-            ];
-            for (name, _) in given.into_iter().filter(|(_, given)| !given) {
-                r.missing(
-                    name,
-                    "tls_listen, cert and key belong together: give all three or none",
-                );
-            }
-            None
+/// HTTPS and HTTP/3, which have one identity: either address needs both files, and the files an address.
+fn encrypted(r: &mut Reader<'_>, folder: &Path) -> Option<EncryptedConfig> {
+    let (tls, quic) = (r.parsed("tls_listen"), r.parsed("quic_listen"));
+    let congestion: Option<Congestion> = r.parsed("quic_congestion");
+    let (cert, key) = (r.strings("cert"), r.strings("key"));
+    let kernel = match r.string("kernel_tls").as_deref() {
+        None | Some("auto") => true,
+        Some("off") => false,
+        Some(other) => {
+            r.problem("kernel_tls", format!("`{other}` is neither auto nor off"));
+            false
+        }
+    };
+    let given = [
+        ("tls_listen", tls.is_some() || quic.is_some()),
+        ("cert", cert.is_some()),
+        ("key", key.is_some()),
+    ];
+    if given.iter().any(|(_, given)| *given) {
+        for (name, _) in given.into_iter().filter(|(_, given)| !given) {
+            let mend = "tls_listen (or quic_listen), cert and key belong together: give all three or none";
+            r.missing(name, mend);
         }
     }
+    let (certs, keys) = cert.zip(key)?;
+    if certs.len() != keys.len() {
+        let (certs, keys) = (certs.len(), keys.len());
+        r.problem(
+            "key",
+            format!("{certs} certificates and {keys} keys: give one key for each"),
+        );
+        return None;
+    }
+    let pair = |(cert, key)| PairFiles {
+        cert: folder.join(cert),
+        key: folder.join(key),
+    };
+    Some(EncryptedConfig {
+        tls_listen: tls,
+        quic: quic.map(|listen| QuicConfig {
+            listen,
+            congestion: congestion.unwrap_or_default(),
+        }),
+        pairs: certs.into_iter().zip(keys).map(pair).collect(),
+        tickets: None,
+        kernel,
+    })
 }
 
 #[cfg(test)]
@@ -327,7 +353,7 @@ mod tests {
             (c.profile.as_str(), c.fill_parallel, c.min_free),
             ("laptop", 4, MIN_FREE)
         );
-        assert!(c.base_url.is_none() && c.tls.is_none() && c.join_token.is_none());
+        assert!(c.base_url.is_none() && c.encrypted.is_none() && c.join_token.is_none());
         assert!(c.probe().is_empty());
     }
 
@@ -335,19 +361,23 @@ mod tests {
     fn every_key_is_read() {
         let text = format!(
             "{LEAST}join_token_file = \"/run/token\"\nbase_url = \"https://oca-1.example\"\ntls_listen = \"[::1]:443\"\n\
+             quic_listen = \"[::1]:443\"\nquic_congestion = \"bbr\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
-             access_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\ndrives = [\"a\", \"/b\"]\n\
-             drive_stall_seconds = 3\n"
+             kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n\
+             drives = [\"a\", \"/b\"]\ndrive_stall_seconds = 3\n"
         );
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
         assert_eq!(c.base_url.as_deref(), Some("https://oca-1.example"));
-        let tls = c.tls.clone().unwrap();
-        assert_eq!(
-            (tls.cert, tls.key),
-            ("/etc/nightfill/c.pem".into(), "/k.pem".into())
-        );
+        let encrypted = c.encrypted.clone().unwrap();
+        let pair = PairFiles {
+            cert: "/etc/nightfill/c.pem".into(),
+            key: "/k.pem".into(),
+        };
+        assert!(encrypted.pairs == [pair] && !encrypted.kernel);
+        let quic = encrypted.quic.unwrap();
+        assert_eq!((quic.listen.port(), quic.congestion), (443, Congestion::Bbr));
         assert_eq!(
             (c.storage, c.egress),
             (Some(Bytes(1_000_000_000_000)), Some(BitsPerSecond(2_000_000_000)))
@@ -382,12 +412,12 @@ mod tests {
             "a.toml:5: storage: `1 gb` is not a size such as",
             "a.toml:6: fil_rate: there is no such key; did you mean fill_rate?",
             "a.toml:7: min_free: boolean is not a size",
-            "a.toml:8: drives: is not a list of different texts",
+            "a.toml:8: drives: `a` stands there twice",
             "a.toml:10: join_token: is empty",
             "a.toml: base_url: give the URL",
-            "a.toml: key: tls_listen, cert and key belong together",
+            "a.toml: key: tls_listen (or quic_listen), cert and key belong together",
             "a.toml: root: give the folder",
-            "a.toml: tls_listen: tls_listen, cert and key belong together",
+            "a.toml: tls_listen: tls_listen (or quic_listen), cert and key belong together",
         ];
         for e in expected {
             assert!(
@@ -396,6 +426,20 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    }
+
+    #[test]
+    fn certificates_may_be_several_each_with_its_key() {
+        let tls = "tls_listen = \"[::1]:443\"\ncert = [\"a.pem\", \"b.pem\"]\n";
+        let c = parse(&format!("{LEAST}{tls}key = [\"a.key\", \"b.key\"]\n")).unwrap();
+        assert_eq!(c.encrypted.unwrap().pairs.len(), 2);
+        for (key, problem) in [
+            ("\"a.key\"", "a.toml:7: key: 2 certificates and 1 keys"),
+            ("[]", "a.toml:7: key: is not a text in quotes or a list of such"),
+        ] {
+            let problems = parse(&format!("{LEAST}{tls}key = {key}\n")).unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
     }
 
     #[test]

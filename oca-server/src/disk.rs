@@ -87,6 +87,13 @@ impl Disk {
         buffers: &mut [IoSliceMut<'_>],
         offset: u64,
     ) -> Result<Option<usize>, ReadError> {
+        if file.access.in_memory {
+            let offset = i64::try_from(offset).map_err(|_| ReadError::Short)?;
+            return match nix::sys::uio::preadv(&file.file, buffers, offset).map_err(io::Error::from)? {
+                0 => Err(ReadError::Short),
+                n => Ok(Some(n)),
+            };
+        }
         let len = buffers.iter().map(|b| b.len() as u64).sum::<u64>();
         // Past the file's end reading tells more than asking.
         let end = offset.saturating_add(len).min(file.size);

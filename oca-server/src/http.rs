@@ -1,17 +1,28 @@
-//! One viewer's connection, from the accept to its end: TLS handshake if any, then HTTP/1.1 by the own send path or
-//! HTTP/2 by hyper. Both ask [`exchange`] for the answer and differ only in how they send it.
+//! One viewer's connection over TCP, from the accept to its end: TLS handshake if any, then HTTP/1.1 by the own send
+//! path or HTTP/2 by hyper; and the requests of HTTP/3, whose connections [`crate::quic`] drives. All give the same
+//! answers and differ only in how they send them.
 
-use crate::{counters::Cut, worker::Worker};
-use std::{net::SocketAddr, rc::Rc};
+use crate::{
+    counters::Cut,
+    tls::{
+        handshake,
+        session::{Session, Settled},
+    },
+    worker::Worker,
+};
+use rustls::{ProtocolVersion, ServerConfig};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use wire::Wire;
 
-mod exchange;
+mod answer;
+pub mod exchange;
 mod h1;
 mod h2;
+pub mod h3;
 mod head;
 mod lookup;
+pub mod pulse;
 mod wire;
 
 /// The protocol of a request, as logged and counted.
@@ -23,6 +34,8 @@ pub enum Protocol {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/3
+    Http3,
 }
 
 impl Protocol {
@@ -32,6 +45,7 @@ impl Protocol {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2",
+            Self::Http3 => "HTTP/3",
         }
     }
 }
@@ -46,53 +60,45 @@ pub struct Peer {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<TlsAcceptor>) {
+pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<Arc<ServerConfig>>) {
     let slow = worker.limits.slow_read;
-    let Some(acceptor) = tls else {
+    let Some(config) = tls else {
         return h1::serve(worker, Wire::plain(stream, slow), Peer { addr, tls: None }).await;
     };
-    let Some(stream) = handshake(worker, stream, &acceptor).await else {
+    let Some(session) = shake_hands(worker, stream, config).await else {
         return;
     };
-    let session = stream.get_ref().1;
+    let settled = session.settled();
     let peer = Peer {
         addr,
-        tls: version(session),
+        tls: version(settled),
     };
-    if session.alpn_protocol() == Some(b"h2") {
-        h2::serve(worker, stream, peer).await;
+    if settled.http2 {
+        h2::serve(worker, session, peer).await;
     } else {
-        h1::serve(worker, Wire::tls(stream, slow), peer).await;
+        h1::serve(worker, Wire::tls(session, slow), peer).await;
     }
 }
 
 /// Answers the first request 429 and ends: players then fail over at once.
-pub async fn shed(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<TlsAcceptor>) {
+pub async fn shed(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<Arc<ServerConfig>>) {
     let slow = worker.limits.slow_read;
-    let Some(acceptor) = tls else {
+    let Some(config) = tls else {
         return h1::shed(worker, Wire::plain(stream, slow), Peer { addr, tls: None }).await;
     };
-    if let Some(stream) = handshake(worker, stream, &acceptor).await {
-        let tls = version(stream.get_ref().1);
-        h1::shed(worker, Wire::tls(stream, slow), Peer { addr, tls }).await;
+    if let Some(session) = shake_hands(worker, stream, config).await {
+        let tls = version(session.settled());
+        h1::shed(worker, Wire::tls(session, slow), Peer { addr, tls }).await;
     }
 }
 
-async fn handshake(
-    worker: &Worker,
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-) -> Option<TlsStream<TcpStream>> {
-    let handshake = acceptor.accept(stream);
+async fn shake_hands(worker: &Worker, stream: TcpStream, config: Arc<ServerConfig>) -> Option<Session> {
+    // Boxed: its state is large, and an idle connection should not keep the room.
+    let handshake = Box::pin(handshake::accept(stream, config, &worker.tls));
     let outcome = match tokio::time::timeout(worker.limits.handshake_time, handshake).await {
-        Ok(Ok(stream)) => {
-            let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-            let label = if resumed { "resumed" } else { "full" };
-            worker
-                .counters
-                .borrow_mut()
-                .add("oca_tls_handshakes_total", label, 1);
-            return Some(stream);
+        Ok(Ok(session)) => {
+            count(worker, session.settled());
+            return Some(session);
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => {
@@ -101,17 +107,23 @@ async fn handshake(
         }
     };
     tracing::debug!(error = outcome, "TLS handshake failed");
-    worker
-        .counters
-        .borrow_mut()
-        .add("oca_tls_handshakes_total", "failed", 1);
+    let mut counters = worker.counters.borrow_mut();
+    counters.add("oca_tls_handshakes_total", "failed", 1);
     None
 }
 
-fn version(session: &rustls::ServerConnection) -> Option<&'static str> {
-    match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => Some("TLSv1.3"),
-        Some(rustls::ProtocolVersion::TLSv1_2) => Some("TLSv1.2"),
+fn count(worker: &Worker, settled: Settled) {
+    let mut counters = worker.counters.borrow_mut();
+    let handshake = if settled.resumed { "resumed" } else { "full" };
+    counters.add("oca_tls_handshakes_total", handshake, 1);
+    let sealed_by = if settled.kernel { "kernel" } else { "process" };
+    counters.add("oca_tls_sessions_total", sealed_by, 1);
+}
+
+fn version(settled: Settled) -> Option<&'static str> {
+    match settled.version {
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
         _ => Some("TLS"),
     }
 }

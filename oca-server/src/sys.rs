@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper of a dependency covers. The one module of this crate with `unsafe`.
+//! The system calls that no safe wrapper of a dependency covers. The one place of this crate with `unsafe`.
 #![allow(unsafe_code)]
 
 pub mod arena;
@@ -10,6 +10,47 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd},
 };
+
+pub mod ktls;
+
+/// Unsent bytes (`SIOCOUTQNSD`, linux/sockios.h), which libc does not name.
+const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+
+/// Bytes that a TCP socket would take now: what is left of its buffer, and of the `most` unsent bytes that it may hold
+/// (`TCP_NOTSENT_LOWAT`).
+pub fn send_room(socket: &impl AsFd, most: u32) -> io::Result<u64> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut unsent: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and SIOCOUTQNSD writes one int to the pointer,
+    // which is to a live local of that type.
+    if unsafe { libc::ioctl(fd, SIOCOUTQNSD, &mut unsent) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut memory = [0u32; MEMINFO];
+    let mut len = libc::socklen_t::try_from(size_of_val(&memory)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as above; the pointer is to a live local of `len` bytes, of which the kernel fills at
+    // most as many and says in `len` how many.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            memory.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let buffer = memory[MEMINFO_SNDBUF].saturating_sub(memory[MEMINFO_WMEM_QUEUED]);
+    let unsent = u32::try_from(unsent).unwrap_or(0);
+    Ok(buffer.min(most.saturating_sub(unsent)).into())
+}
+
+/// Length and indices of `SO_MEMINFO` (linux/sock_diag.h).
+const MEMINFO: usize = 9;
+const MEMINFO_SNDBUF: usize = 3;
+const MEMINFO_WMEM_QUEUED: usize = 5;
 
 /// Bytes in a TCP socket's send queue: not yet sent, or sent and not yet acknowledged (`SIOCOUTQ`, tcp(7)).
 pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {

@@ -14,17 +14,19 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::{Found, Namespace},
-    tls::Acceptors,
+    quic::{self, Quic},
+    tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+use oca_core::budget::unsent;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, UdpSocket},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -55,6 +57,8 @@ pub struct Shared {
     pub namespace: Arc<dyn Namespace>,
     /// Traffic counters.
     pub traffic: Arc<Traffic>,
+    /// Value of `Alt-Svc` on HTTPS over TCP.
+    pub alternative: Option<Arc<str>>,
     /// Stop signal.
     pub drain: Drain,
     /// Becomes true when the drain's limit is over.
@@ -72,9 +76,11 @@ pub struct Seed {
     /// Plain HTTP listener.
     pub plain: StdListener,
     /// HTTPS listener.
-    pub secure: Option<(StdListener, Acceptors)>,
+    pub secure: Option<(StdListener, Tls)>,
     /// Access log.
     pub log: LogSender,
+    /// HTTP/3 socket.
+    pub quic: Option<(UdpSocket, Quic)>,
     /// The rest.
     pub shared: Shared,
 }
@@ -97,6 +103,10 @@ pub struct Worker {
     pub clock: Clock,
     /// Reads of files.
     pub disk: Rc<Disk>,
+    /// What TLS sessions share.
+    pub tls: Rc<LocalTls>,
+    /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
+    pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -114,7 +124,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, sealing: Sealing, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
@@ -124,6 +134,8 @@ impl Worker {
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
+            tls: Rc::new(LocalTls::new(sealing)),
+            alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -150,6 +162,16 @@ impl Worker {
         self.traffic.worker(self.index)
     }
 
+    /// Whether no further connection is wanted.
+    pub fn is_full(&self) -> bool {
+        self.traffic.totals().connections >= self.limits.connections as u64
+    }
+
+    /// This worker's share of [`Limits::connection_memory`].
+    pub fn send_memory(&self) -> u64 {
+        self.limits.connection_memory.0 / self.traffic.workers().max(1) as u64
+    }
+
     /// Counts a response that was reset because its file failed, and has the file checked.
     pub fn fault(&self, found: &Found, cause: &'static str, error: &dyn fmt::Display) {
         tracing::error!(file = %found.file.display(), %error, "response reset");
@@ -171,10 +193,11 @@ impl Worker {
 }
 
 /// An open connection; counts itself.
-struct Open(Rc<Worker>);
+pub struct Open(Rc<Worker>);
 
 impl Open {
-    fn new(worker: &Rc<Worker>) -> Self {
+    /// Counts from here to its drop.
+    pub fn new(worker: &Rc<Worker>) -> Self {
         worker.traffic().connections.fetch_add(1, Relaxed);
         Self(Rc::clone(worker))
     }
@@ -248,10 +271,18 @@ async fn run(seed: Seed) {
     let Shared {
         drain, mut cut, done, ..
     } = seed.shared.clone();
-    let worker = Rc::new(Worker::new(seed.index, seed.log, seed.shared));
+    let none = Sealing {
+        kernel: None,
+        provider: Provider::Ring,
+    };
+    let sealing = seed.secure.as_ref().map_or(none, |(_, tls)| tls.sealing);
+    let worker = Rc::new(Worker::new(seed.index, seed.log, sealing, seed.shared));
     let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
+    }
+    if let Some((socket, quic)) = seed.quic {
+        spawn_local(quic::serve(Rc::clone(&worker), socket, quic)); // ends with the LocalSet
     }
     let ticks = spawn_local(tick(Rc::clone(&worker)));
     drain.stopped().await;
@@ -292,7 +323,7 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors>) {
+async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch a listener"),
@@ -320,18 +351,19 @@ async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Acceptors
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
-    listen::tune(&stream);
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
+    let open = worker.traffic.totals().connections;
+    listen::tune(&stream, unsent(worker.limits.connection_memory, open));
     let listener = if tls.is_some() { "tls" } else { "plain" };
     worker
         .counters
         .borrow_mut()
         .add("oca_connections_accepted_total", listener, 1);
-    if worker.traffic.totals().connections >= worker.limits.connections as u64 {
+    if worker.is_full() {
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);
-    let acceptor = tls.map(|t| t.full.clone());
+    let acceptor = tls.map(|t| Arc::clone(&t.full));
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::serve(&worker, stream, peer, acceptor).await;
@@ -339,7 +371,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&
     });
 }
 
-fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Acceptors>) {
+fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
     worker
         .counters
         .borrow_mut()
@@ -347,7 +379,7 @@ fn shed(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&A
     let Some(slot) = ShedSlot::take(worker) else {
         return;
     };
-    let acceptor = tls.map(|t| t.shed.clone());
+    let acceptor = tls.map(|t| Arc::clone(&t.shed));
     let worker = Rc::clone(worker);
     spawn_local(async move {
         http::shed(&worker, stream, peer, acceptor).await;

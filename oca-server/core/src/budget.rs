@@ -58,7 +58,7 @@ pub enum BudgetError {
 }
 
 /// RAM of one connection at its worst: a TLS session and its records (about 40 KiB), the request head, and the unsent
-/// and unacknowledged bytes in the kernel's send buffer (256 KiB low-water mark, of which file pages count once).
+/// and unacknowledged bytes in the kernel's send buffer ([`unsent`], of which file pages count once).
 const CONNECTION: u64 = 96 << 10;
 /// RAM kept for the kernel, the code, the index and the fill.
 const KEPT: u64 = 192 << 20;
@@ -119,6 +119,18 @@ pub fn budgets(profile: &HardwareProfile, machine: Machine) -> Result<Budgets, B
     })
 }
 
+/// Most unsent bytes that a socket may hold: enough for a fast client to be served by few large sends.
+const MOST_UNSENT: u64 = 512 << 10;
+/// Least of them: a slow client's link stays busy between two turns of the worker.
+const LEAST_UNSENT: u64 = 64 << 10;
+
+/// Unsent bytes that the socket of a new connection may hold when `open` others are there: with few of them many,
+/// with as many as fit little, so that all together stay within half of their memory.
+pub fn unsent(connection_memory: Bytes, open: u64) -> u32 {
+    let share = connection_memory.0 / 2 / open.max(1);
+    share.clamp(LEAST_UNSENT, MOST_UNSENT) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +173,14 @@ mod tests {
             budgets(&p, machine(1 << 20, 1 << 20)),
             Err(BudgetError::Memory { .. })
         ));
+    }
+
+    #[test]
+    fn few_connections_get_large_sends_and_many_stay_within_their_memory() {
+        let memory = Bytes(2_000 * CONNECTION);
+        assert_eq!(u64::from(unsent(memory, 0)), MOST_UNSENT);
+        assert_eq!(u64::from(unsent(memory, 1_000)), CONNECTION);
+        assert_eq!(u64::from(unsent(memory, 2_000_000)), LEAST_UNSENT);
     }
 
     proptest! {

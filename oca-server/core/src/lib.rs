@@ -11,6 +11,7 @@ pub mod fill;
 pub mod fill_blocks;
 pub mod fill_rate;
 pub mod fill_room;
+pub mod h3;
 pub mod hot_set;
 pub mod media_type;
 pub mod path;

@@ -90,23 +90,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list of texts, at least one and no two alike.
+    /// A text, or a list of texts.
     pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
         let value = self.take(key)?;
-        let texts: Option<Vec<String>> = match value.get_ref() {
-            DeValue::Array(array) => array
+        let texts = match value.get_ref() {
+            DeValue::String(text) => Some(vec![text.to_string()]),
+            DeValue::Array(items) => items
                 .iter()
-                .map(|v| match v.get_ref() {
-                    DeValue::String(text) => Some(text.to_string()),
-                    _ => None,
-                })
+                .map(|item| item.get_ref().as_str().map(str::to_owned))
                 .collect(),
             _ => None,
         };
-        let texts = texts.filter(|t| !t.is_empty() && t.iter().collect::<BTreeSet<_>>().len() == t.len());
-        if texts.is_none() {
-            let what = "is not a list of different texts such as [\"/mnt/a\", \"/mnt/b\"]".to_owned();
-            self.problem(key, what);
+        if texts.as_ref().is_none_or(Vec::is_empty) {
+            self.problem(key, "is not a text in quotes or a list of such".to_owned());
+            return None;
         }
         texts
     }

@@ -32,6 +32,8 @@ const PROMPT: [FsType; 5] = [
     F2FS_SUPER_MAGIC,
     TMPFS_MAGIC,
 ];
+/// File systems without a drive, the second one being ramfs.
+const IN_MEMORY: [FsType; 2] = [TMPFS_MAGIC, FsType(0x8584_58f6)];
 /// Largest alignment that is worth it.
 const MOST_ALIGNMENT: u32 = 64 << 10;
 
@@ -76,6 +78,8 @@ pub struct Access {
     pub device: u64,
     /// Whether its file system keeps the promise not to wait.
     pub prompt: bool,
+    /// Whether it lies in memory alone.
+    pub in_memory: bool,
     /// The drive that it lies on, if somebody watches that.
     pub drive: Option<Arc<Drive>>,
     /// What of it was in memory a moment ago.
@@ -96,9 +100,11 @@ pub struct Access {
 impl Access {
     /// Of a file just opened.
     pub fn new(file: &File, meta: &Metadata, heat: Arc<Heat>, drive: Option<Arc<Drive>>) -> Self {
+        let kind = fstatfs(file).map(|s| s.filesystem_type());
         Self {
             device: meta.dev(),
-            prompt: fstatfs(file).is_ok_and(|s| PROMPT.contains(&s.filesystem_type())),
+            prompt: kind.is_ok_and(|kind| PROMPT.contains(&kind)),
+            in_memory: kind.is_ok_and(|kind| IN_MEMORY.contains(&kind)),
             drive,
             heat,
             size: meta.size(),

@@ -94,6 +94,9 @@ impl Residency {
     /// Bytes from the beginning of the (not empty) range that are in memory.
     pub fn prefix(&self, file: &OpenFile, wanted: Range<u64>) -> u64 {
         let length = wanted.end - wanted.start;
+        if file.access.in_memory {
+            return length;
+        }
         let ask = self.ask(file, wanted.start);
         if ask == Ask::Never {
             return 0;

@@ -4,19 +4,21 @@
 
 use crate::{
     counters::Cut,
-    disk::{ColdStream, ReadError},
+    disk::{ColdStream, Loan, ReadError},
     files::OpenFile,
     http::{
         Peer, Protocol,
+        answer::{self, Piece, pieces},
         exchange::{End, Exchange, Said},
-        lookup::{LookUp, look_up, representation},
-        wire::LEAST_BYTES,
+        lookup::LookUp,
+        pulse::{Pulse, Verdict},
     },
     namespace::Found,
+    tls::session::Session,
     worker::Worker,
 };
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
     server::conn::http2,
@@ -24,97 +26,57 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use oca_core::{
-    decision::{Body, Decision, decide},
-    path::Target,
+    decision::Decision,
     range::Slice,
     request::{Fields, Method},
 };
 use std::{
-    cell::Cell,
+    cell::RefCell,
     collections::VecDeque,
     convert::Infallible,
-    future::Future,
-    io::IoSliceMut,
+    future::{Future, poll_fn},
+    io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Instant,
 };
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Requests of one connection at once: a player asks for a few segments and playlists at a time.
 const STREAMS: u32 = 64;
 /// Bytes of one piece of a body: with [`STREAMS`] it bounds what one connection can hold.
 const PIECE: u64 = 64 << 10;
-/// Largest frame we send: fewer frames, yet another stream never waits for more than this.
-const FRAME: u32 = 64 << 10;
 /// Streams that a client may reset before we accepted them (rapid reset, CVE-2023-44487), and those that we reset.
 const RESETS: usize = 64;
 
-/// Progress of a connection's responses, for the slow-read and idle limits.
-struct Pulse {
-    running: Cell<usize>,
-    /// When the client last had taken enough, or the first of the running responses began.
-    last: Cell<Instant>,
-    /// Bytes read for it since then.
-    bytes: Cell<u64>,
-}
-
-impl Pulse {
-    fn beat(&self) {
-        self.last.set(Instant::now());
-        self.bytes.set(0);
-    }
-
-    /// What trickles is no beat: one busy stream, or small requests, would keep the stalled ones for ever.
-    fn gave(&self, bytes: u64) {
-        self.bytes.set(self.bytes.get() + bytes);
-        if self.bytes.get() >= LEAST_BYTES {
-            self.beat();
-        }
-    }
-
-    fn begin(&self) {
-        if self.running.replace(self.running.get() + 1) == 0 {
-            self.beat();
-        }
-    }
-
-    fn end(&self) {
-        self.running.set(self.running.get() - 1);
-        if self.running.get() == 0 {
-            self.beat();
-        }
-    }
-}
-
 /// Serves a connection after its TLS handshake.
-pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer) {
-    let pulse = Rc::new(Pulse {
-        running: Cell::new(0),
-        last: Cell::new(Instant::now()),
-        bytes: Cell::new(0),
-    });
+pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
+    let pulse = Rc::<Pulse>::default();
     let service = service_fn(|request| {
         let response = respond(worker, &pulse, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
-    let mut connection = pin!(builder(worker).serve_connection(TokioIo::new(stream), service));
+    let session = Rc::new(RefCell::new(session));
+    let io = TokioIo::new(Gathered(Rc::clone(&session)));
+    let mut connection = pin!(builder(worker).serve_connection(io, service));
     let mut leaving = false;
     loop {
         tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "HTTP/2 connection ended");
+            step = poll_fn(|cx| poll(connection.as_mut(), &session, leaving, cx)) => match step {
+                Step::Ended(result) => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "HTTP/2 connection ended");
+                    }
+                    return;
                 }
-                return;
-            }
+                Step::Leave => leaving = true,
+            },
             () = worker.stopped(), if !leaving => leaving = true,
             verdict = watch(worker, &pulse) => match verdict {
                 Verdict::Stalled => return worker.counters.borrow_mut().cut(Cut::SlowReader, 1),
                 Verdict::Idle if leaving => return,
-                Verdict::Idle => {
+                Verdict::Idle | Verdict::Well(_) => {
                     leaving = true;
                     pulse.beat(); // as long again to take leave
                 }
@@ -124,13 +86,75 @@ pub async fn serve(worker: &Rc<Worker>, stream: TlsStream<TcpStream>, peer: Peer
     }
 }
 
+/// hyper's side of a session that both poll: hyper writes frame by frame, and what it wrote in one poll is sealed and
+/// sent together at its end.
+struct Gathered(Rc<RefCell<Session>>);
+
+/// What a poll came to.
+enum Step {
+    Ended(Result<(), Box<dyn std::error::Error>>),
+    /// The session must end: what runs is finished, nothing new begun.
+    Leave,
+}
+
+fn poll(
+    connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    session: &RefCell<Session>,
+    leaving: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Step> {
+    let result = connection.poll(cx).map_err(Into::into);
+    let mut session = session.borrow_mut();
+    match (session.poll_sent(cx), result) {
+        (Poll::Ready(Err(error)), _) => Poll::Ready(Step::Ended(Err(error.into()))),
+        (_, Poll::Ready(result)) => Poll::Ready(Step::Ended(result)),
+        (_, Poll::Pending) if session.must_end() && !leaving => Poll::Ready(Step::Leave),
+        (_, Poll::Pending) => Poll::Pending,
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
 fn builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(worker.limits.header_bytes).unwrap_or(u32::MAX))
-        .max_frame_size(FRAME)
         .max_send_buf_size(PIECE as usize)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS);
@@ -148,27 +172,13 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecu
     }
 }
 
-enum Verdict {
-    /// Responses run and the client takes nothing.
-    Stalled,
-    /// No response runs.
-    Idle,
-}
-
 /// Resolves when a limit is over.
 async fn watch(worker: &Worker, pulse: &Pulse) -> Verdict {
     loop {
-        let running = pulse.running.get() > 0;
-        let limit = if running {
-            worker.limits.slow_read
-        } else {
-            worker.limits.idle_time
-        };
-        let quiet = pulse.last.get().elapsed();
-        if quiet >= limit {
-            return if running { Verdict::Stalled } else { Verdict::Idle };
+        match pulse.look(&worker.limits, Instant::now()) {
+            Verdict::Well(until) => tokio::time::sleep_until(until.into()).await,
+            over => return over,
         }
-        tokio::time::sleep(limit - quiet).await;
     }
 }
 
@@ -197,23 +207,11 @@ fn respond(
     }
     let mut exchange = Exchange::new(worker, Protocol::Http2, peer, &said);
     let method = Method::parse(request.method().as_str());
-    let looked_up = match (method, Target::parse(target)) {
-        (Method::Other, _) => LookUp::Failed(405),
-        (Method::Options, _) => LookUp::Missing,
-        (_, Ok(target)) => look_up(worker, &target),
-        (_, Err(_)) => LookUp::Failed(400),
-    };
-    let (file, decision) = match &looked_up {
-        LookUp::Found(open, found) => (Some((open, found)), Ok(Some(representation(open, found)))),
-        LookUp::Missing => (None, Ok(None)),
-        LookUp::Failed(status) => (None, Err(*status)),
-    };
-    let decision = match decision {
-        Ok(facts) => decide(method, &fields, facts, worker.limits.ranges, worker.boundary()),
-        Err(status) => Decision {
-            head_only: method == Method::Head,
-            ..Decision::error(status)
-        },
+    let looked_up = answer::find(worker, method, target);
+    let decision = answer::answer(worker, method, &fields, &looked_up);
+    let file = match &looked_up {
+        LookUp::Found(open, found) => Some((open, found)),
+        LookUp::Missing | LookUp::Failed(_) => None,
     };
     exchange.answered(decision.status, file.and_then(|(open, _)| open.digest));
     let mut response = Response::new(());
@@ -226,41 +224,16 @@ fn respond(
 }
 
 fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>) {
-    let mut date = Vec::with_capacity(32);
-    worker.clock.http_date(&mut date);
-    if let Ok(date) = HeaderValue::from_bytes(&date) {
-        fields.insert(header::DATE, date);
-    }
-    fields.insert(header::SERVER, HeaderValue::from_static("nightfill"));
-    decision.fields(|name, value| {
+    let mut add = |name: &str, value: &str| {
         // Names and values are ours; a media type from a catalogue with a line break is left out.
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             fields.insert(name, value);
         }
-    });
-    if decision.status == 429 {
-        fields.insert(header::RETRY_AFTER, worker.limits.retry_after.as_secs().into());
-    }
-}
-
-enum Piece {
-    Text(Bytes),
-    File(Slice),
-}
-
-fn pieces(body: Body, head_only: bool) -> VecDeque<Piece> {
-    match body {
-        _ if head_only => VecDeque::new(),
-        Body::None | Body::File(None) => VecDeque::new(),
-        Body::Text(text) => [Piece::Text(Bytes::from_static(text.as_bytes()))].into(),
-        Body::File(Some(slice)) => [Piece::File(slice)].into(),
-        Body::Parts { parts, tail, .. } => {
-            let pairs = parts
-                .into_iter()
-                .flat_map(|p| [Piece::Text(p.head.into()), Piece::File(p.slice)]);
-            pairs.chain([Piece::Text(tail.into())]).collect()
-        }
+    };
+    answer::fields(worker, decision, &mut add);
+    if let Some(alternative) = &worker.alternative {
+        add("Alt-Svc", alternative);
     }
 }
 
@@ -274,6 +247,32 @@ struct FileBody {
     exchange: Exchange,
     pulse: Rc<Pulse>,
     worker: Rc<Worker>,
+}
+
+/// Bytes of a body; those of a file go back to the worker's pool when they are sent.
+enum Chunk {
+    Text(Bytes),
+    File(Loan, usize),
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.chunk().len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::File(loan, at) => &loan[*at..],
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Text(text) => text.advance(n),
+            Self::File(_, at) => *at += n,
+        }
+    }
 }
 
 impl FileBody {
@@ -299,12 +298,12 @@ impl FileBody {
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ReadError>>> {
-        let bytes = match self.pieces.pop_front() {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, ReadError>>> {
+        let chunk = match self.pieces.pop_front() {
             None => return Poll::Ready(None),
-            Some(Piece::Text(text)) => text,
-            Some(Piece::File(slice)) => match self.poll_read(slice, cx) {
-                Poll::Ready(Ok(bytes)) => bytes,
+            Some(Piece::Text(text)) => Chunk::Text(text),
+            Some(Piece::File(slice)) => match self.poll_file(slice, cx) {
+                Poll::Ready(Ok(chunk)) => chunk,
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending => {
                     self.pieces.push_front(Piece::File(slice));
@@ -312,42 +311,45 @@ impl FileBody {
                 }
             },
         };
-        self.pulse.gave(bytes.len() as u64);
-        self.exchange.sent(bytes.len() as u64);
+        let len = chunk.remaining() as u64;
+        self.pulse.gave(len);
+        self.exchange.sent(len);
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
         }
-        Poll::Ready(Some(Ok(bytes)))
+        Poll::Ready(Some(Ok(chunk)))
     }
 
-    fn poll_read(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Bytes, ReadError>> {
+    /// Bytes from the beginning of `slice`; what is left of it is put back.
+    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Chunk, ReadError>> {
         let Some((file, _)) = &self.file else {
             return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
         };
         let len = slice.len.min(PIECE);
         let disk = &self.worker.disk;
-        let bytes = loop {
+        let chunk = loop {
             if let Some(cold) = &mut self.cold {
                 match ready!(cold.poll_next(cx)).transpose()? {
-                    Some(loan) => break Bytes::copy_from_slice(&loan),
+                    Some(loan) => break Chunk::Text(Bytes::copy_from_slice(&loan)),
                     None => self.cold = None,
                 }
             }
-            let mut bytes = BytesMut::zeroed(len as usize);
-            if let Some(n) = disk.read_now(file, &mut [IoSliceMut::new(&mut bytes)], slice.offset)? {
-                bytes.truncate(n);
-                break bytes.freeze();
+            let mut loan = disk.buffer();
+            let space = IoSliceMut::new(&mut loan.space()[..len as usize]);
+            if let Some(n) = disk.read_now(file, &mut [space], slice.offset)? {
+                loan.filled(n);
+                break Chunk::File(loan, 0);
             }
             self.cold = Some(disk.stream(file, Slice { len, ..slice }));
         };
-        let n = bytes.len() as u64;
+        let n = chunk.remaining() as u64;
         if n < slice.len {
             self.pieces.push_front(Piece::File(Slice {
                 offset: slice.offset + n,
                 len: slice.len - n,
             }));
         }
-        Poll::Ready(Ok(bytes))
+        Poll::Ready(Ok(chunk))
     }
 
     fn fault(&mut self, error: &ReadError) {
@@ -360,21 +362,15 @@ impl FileBody {
 }
 
 impl HttpBody for FileBody {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = ReadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        let next = ready!(self.poll_next(cx));
-        Poll::Ready(next.map(|piece| match piece {
-            Ok(bytes) => Ok(Frame::data(bytes)),
-            Err(error) => {
-                self.fault(&error);
-                Err(error)
-            }
-        }))
+    ) -> Poll<Option<Result<Frame<Chunk>, ReadError>>> {
+        self.poll_next(cx)
+            .map(|next| next.map(|piece| piece.map(Frame::data).inspect_err(|error| self.fault(error))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -382,11 +378,7 @@ impl HttpBody for FileBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let bytes = |piece: &Piece| match piece {
-            Piece::Text(text) => text.len() as u64,
-            Piece::File(slice) => slice.len,
-        };
-        SizeHint::with_exact(self.pieces.iter().map(bytes).sum())
+        SizeHint::with_exact(self.pieces.iter().map(Piece::len).sum())
     }
 }
 

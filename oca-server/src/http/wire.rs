@@ -1,5 +1,5 @@
-//! The bytes of an HTTP/1 connection, plain or through TLS. Files go out by `sendfile` where the socket is plain and
-//! through a pooled buffer where records are sealed in this process. Both stop at a client that takes too little, take
+//! The bytes of an HTTP/1 connection, plain or through TLS. Files go out by `sendfile` where the socket is plain or
+//! the kernel seals, and as records where this process seals. Both stop at a client that takes too little, take
 //! turns with the other connections of the worker, and reset the connection unless a response was ended on purpose:
 //! a client can never take a piece of a response for the whole.
 
@@ -10,6 +10,7 @@ mod sealed;
 use crate::{
     disk::{Disk, ReadError},
     files::OpenFile,
+    tls::session::Session,
 };
 use oca_core::range::Slice;
 use pace::Pace;
@@ -20,7 +21,6 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::server::TlsStream;
 
 pub use pace::LEAST_BYTES;
 
@@ -49,7 +49,7 @@ pub enum SendError {
 enum Kind {
     Plain(TcpStream),
     /// The bytes wait for company before they are sealed: one record instead of two.
-    Tls(Box<TlsStream<TcpStream>>, Vec<u8>),
+    Tls(Box<Session>, Vec<u8>),
 }
 
 /// A connection.
@@ -66,8 +66,8 @@ impl Wire {
     }
 
     /// Over TLS, after the handshake.
-    pub fn tls(stream: TlsStream<TcpStream>, slow: Duration) -> Self {
-        Self::new(Kind::Tls(Box::new(stream), Vec::new()), slow)
+    pub fn tls(session: Session, slow: Duration) -> Self {
+        Self::new(Kind::Tls(Box::new(session), Vec::new()), slow)
     }
 
     fn new(kind: Kind, slow: Duration) -> Self {
@@ -81,7 +81,7 @@ impl Wire {
     fn tcp(&self) -> &TcpStream {
         match &self.kind {
             Kind::Plain(stream) => stream,
-            Kind::Tls(stream, _) => stream.get_ref().0,
+            Kind::Tls(session, _) => session.tcp(),
         }
     }
 
@@ -89,8 +89,13 @@ impl Wire {
     pub async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match &mut self.kind {
             Kind::Plain(stream) => stream.read_buf(buffer).await,
-            Kind::Tls(stream, _) => stream.read_buf(buffer).await,
+            Kind::Tls(session, _) => session.read_buf(buffer).await,
         }
+    }
+
+    /// Whether no further request may be answered: what can only be told to the client by an end.
+    pub fn must_end(&self) -> bool {
+        matches!(&self.kind, Kind::Tls(session, _) if session.must_end())
     }
 
     /// From here to [`end`](Self::end) a drop resets the connection.
@@ -101,10 +106,9 @@ impl Wire {
 
     /// Gives everything that was held back to the kernel; the response is whole.
     pub async fn end(&mut self) -> Result<(), SendError> {
-        if let Kind::Tls(stream, held) = &mut self.kind {
-            let held = std::mem::take(held);
-            sealed::write_all(stream, &held, &mut self.pace).await?;
-            sealed::flush(stream, &mut self.pace).await?;
+        if let Kind::Tls(session, held) = &mut self.kind {
+            sealed::send(session, &std::mem::take(held), false, &mut self.pace).await?;
+            sealed::flush(session, &mut self.pace).await?;
         }
         self.mid_response = false;
         Ok(())
@@ -132,9 +136,9 @@ impl Wire {
         let pace = &mut self.pace;
         match &mut self.kind {
             Kind::Plain(stream) => plain::send_file(stream, file, slice, (disk, pace), sent).await,
-            Kind::Tls(stream, held) => {
+            Kind::Tls(session, held) => {
                 let held = std::mem::take(held);
-                sealed::send_file(stream, held, file, slice, (disk, pace), sent).await
+                sealed::send_file(session, held, file, slice, (disk, pace), sent).await
             }
         }
     }
@@ -146,7 +150,7 @@ impl Wire {
         let _ = timeout(LINGER, async {
             match &mut self.kind {
                 Kind::Plain(stream) => stream.shutdown().await?,
-                Kind::Tls(stream, _) => stream.shutdown().await?,
+                Kind::Tls(session, _) => session.shutdown().await?,
             }
             let mut left = LINGER_BYTES;
             while left > 0 {

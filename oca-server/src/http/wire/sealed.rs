@@ -1,134 +1,188 @@
-//! TLS records sealed in this process from pooled buffers.
+//! TLS: where this process seals, records from the file's pages, several a call; where the kernel seals, the plain path.
+//! A batch is as large as the socket has room for, so that next to nothing is sealed that must wait.
 
-use super::{COLD, HOLD, SendError, pace::Pace};
-use crate::{disk::Disk, files::OpenFile, pool::BUFFER};
-use oca_core::range::Slice;
-use std::{io::IoSliceMut, rc::Rc};
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-    time::{Instant, timeout_at},
+use super::{
+    COLD, HOLD, SendError,
+    pace::{Pace, writable},
+    plain,
 };
-use tokio_rustls::server::TlsStream;
+use crate::{
+    disk::{ColdStream, Disk, ReadError},
+    files::OpenFile,
+    tls::session::Session,
+};
+use oca_core::range::Slice;
+use std::{
+    future::poll_fn,
+    io::{self, IoSliceMut},
+    rc::Rc,
+};
+use tokio::time::{timeout, timeout_at};
 
 /// Bytes after which a connection that could go on lets the others have their turn.
 const TURN: u64 = 2 << 20;
-
+/// Most bytes that were held back and still share the first record with the file.
+const MAX_HEAD: usize = 8 << 10;
 /// Sends what was held back and a slice of a file.
 pub async fn send_file(
-    stream: &mut TlsStream<TcpStream>,
-    held: Vec<u8>,
+    session: &mut Session,
+    mut head: Vec<u8>,
     file: &Rc<OpenFile>,
     slice: Slice,
     (disk, pace): (&Rc<Disk>, &mut Pace),
     mut sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
-    let mut room = BUFFER;
-    if !held.is_empty() && held.len() < BUFFER / 2 {
-        room -= held.len();
-    } else {
-        write_all(stream, &held, pace).await?;
+    if session.settled().kernel || head.len() > MAX_HEAD {
+        send(session, &std::mem::take(&mut head), slice.len > 0, pace).await?;
     }
-    let (mut offset, mut left, mut turn) = (slice.offset, slice.len, TURN);
-    while left > 0 {
-        let mut buffer = disk.buffer();
-        let start = BUFFER - room;
-        buffer.space()[..start].copy_from_slice(&held[..start]);
-        let want = usize::try_from(left).unwrap_or(room).min(room);
-        let space = IoSliceMut::new(&mut buffer.space()[start..start + want]);
-        let now = disk.read_now(file, &mut [space], offset)?;
-        buffer.filled(start + now.unwrap_or(0));
-        write_all(stream, &buffer, pace).await?;
-        drop(buffer);
-        let n = match now {
-            Some(n) => {
+    if session.settled().kernel {
+        plain::send_file(session.tcp(), file, slice, (disk, pace), sent).await?;
+        session.count(slice.len);
+        return Ok(());
+    }
+    let (mut left, mut turn) = (slice, 0);
+    while left.len > 0 {
+        ready(session, pace).await?;
+        let most = (session.room() - head.len()).min(usize::try_from(left.len).unwrap_or(usize::MAX));
+        let batch = session.send_batch(&head, most, |spaces| {
+            disk.read_now(file, spaces, left.offset)?.ok_or(Stop::Cold)
+        });
+        let done = match batch {
+            Ok(n) => {
                 sent(n as u64);
+                pace.given += n as u64;
                 n as u64
             }
-            None => {
-                let len = left.min(COLD);
-                send_cold(stream, file, Slice { offset, len }, (disk, pace), &mut sent).await?
+            Err(Stop::Cold) => {
+                let len = left.len.min(COLD);
+                let cold = disk.stream(file, Slice { len, ..left });
+                send_cold(session, &mut head, cold, pace, &mut sent).await?
             }
+            Err(Stop::Failed(error)) => return Err(error),
         };
-        (offset, left, room) = (offset + n, left - n, BUFFER);
-        turn = turn.saturating_sub(n);
-        if turn == 0 {
+        head.clear();
+        left.offset += done;
+        left.len -= done;
+        turn += done;
+        if turn >= TURN {
             tokio::task::yield_now().await;
-            turn = TURN;
+            turn = 0;
         }
     }
     Ok(())
 }
 
-/// Sends the beginning of a slice from the drive; answers how much.
+/// Why a batch was not filled.
+enum Stop {
+    /// The next bytes are on the drive.
+    Cold,
+    Failed(SendError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(SendError::Client(error))
+    }
+}
+
+/// Sends what comes from the drive; answers how much. What the client does not take within [`HOLD`] is read again when
+/// it takes more: no client keeps memory that others need.
 async fn send_cold(
-    stream: &mut TlsStream<TcpStream>,
-    file: &Rc<OpenFile>,
-    slice: Slice,
-    (disk, pace): (&Rc<Disk>, &mut Pace),
+    session: &mut Session,
+    head: &mut Vec<u8>,
+    mut cold: ColdStream,
+    pace: &mut Pace,
     sent: &mut impl FnMut(u64),
 ) -> Result<u64, SendError> {
-    let mut cold = disk.stream(file, slice);
     let mut done = 0;
     while let Some(piece) = cold.next().await {
         let piece = piece?;
-        let n = write_held(stream, &piece, pace).await?;
-        sent(n as u64);
-        done += n as u64;
-        if n < piece.len() {
-            // The rest is read again when the client takes more: no client keeps memory that others need.
-            drop((piece, cold));
-            flush(stream, pace).await?;
-            break;
-        }
-    }
-    Ok(done)
-}
-
-/// Seals and sends what the client takes within [`HOLD`]; answers how much.
-async fn write_held(
-    stream: &mut TlsStream<TcpStream>,
-    bytes: &[u8],
-    pace: &mut Pace,
-) -> Result<usize, SendError> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match timeout_at(Instant::now() + HOLD, stream.write(&bytes[done..])).await {
-            Ok(written) => {
-                let n = written.map_err(SendError::Client)?;
-                pace.given += n as u64;
-                done += n;
+        let mut left = &piece[..];
+        while !left.is_empty() {
+            match timeout(HOLD, ready(session, pace)).await {
+                Ok(result) => result?,
+                Err(_) => return Ok(done),
             }
-            Err(_) => break,
+            let n = send_some(session, head, left)?;
+            head.clear();
+            left = &left[n..];
+            sent(n as u64);
+            pace.given += n as u64;
+            done += n as u64;
         }
-        pace.look(stream.get_ref().0)?;
     }
     Ok(done)
 }
 
-/// Seals and sends bytes.
-pub async fn write_all(
-    stream: &mut TlsStream<TcpStream>,
+/// Sends bytes that are in memory. With `more` the kernel that seals may keep them for a record with what comes next:
+/// without an end, if nothing does.
+pub async fn send(
+    session: &mut Session,
     mut bytes: &[u8],
+    more: bool,
     pace: &mut Pace,
 ) -> Result<(), SendError> {
-    while !bytes.is_empty() {
-        if let Ok(written) = timeout_at(pace.next_look, stream.write(bytes)).await {
-            let n = written.map_err(SendError::Client)?;
-            pace.given += n as u64;
-            bytes = &bytes[n..];
+    if session.settled().kernel {
+        while session.owes_keys() {
+            writable(session.tcp(), pace).await?;
+            session.try_keys().map_err(SendError::Client)?;
         }
-        pace.look(stream.get_ref().0)?;
+        session.count(bytes.len() as u64);
+        return plain::send(session.tcp(), bytes, more, pace).await;
+    }
+    while !bytes.is_empty() {
+        ready(session, pace).await?;
+        bytes = &bytes[send_some(session, &[], bytes)?..];
     }
     Ok(())
 }
 
-/// Gives the kernel what is sealed.
-pub async fn flush(stream: &mut TlsStream<TcpStream>, pace: &mut Pace) -> Result<(), SendError> {
+/// Seals and sends `head` and as much of `bytes` as the socket has room for; answers how much of `bytes`.
+fn send_some(session: &mut Session, head: &[u8], bytes: &[u8]) -> Result<usize, SendError> {
+    let most = (session.room() - head.len()).min(bytes.len());
+    session
+        .send_batch(head, most, |spaces| Ok::<_, io::Error>(copy(bytes, spaces)))
+        .map_err(SendError::Client)
+}
+
+/// Fills the spaces from the front.
+fn copy(mut bytes: &[u8], spaces: &mut [IoSliceMut<'_>]) -> usize {
+    let all = bytes.len();
+    for space in spaces {
+        let n = space.len().min(bytes.len());
+        space[..n].copy_from_slice(&bytes[..n]);
+        bytes = &bytes[n..];
+    }
+    all - bytes.len()
+}
+
+/// Waits until the socket took what was sealed before and has room for more.
+async fn ready(session: &mut Session, pace: &mut Pace) -> Result<(), SendError> {
     loop {
-        if let Ok(result) = timeout_at(pace.next_look, stream.flush()).await {
+        writable(session.tcp(), pace).await?;
+        if session.held() == 0 {
+            return Ok(());
+        }
+        session.try_flush().map_err(SendError::Client)?;
+    }
+}
+
+/// Gives everything to the kernel.
+pub async fn flush(session: &mut Session, pace: &mut Pace) -> Result<(), SendError> {
+    while session.held() > 0 {
+        ready(session, pace).await?;
+    }
+    loop {
+        let gone = timeout_at(pace.next_look, poll_fn(|cx| session.poll_gone(cx))).await;
+        pace.look(session.tcp())?;
+        if let Ok(result) = gone {
             return result.map_err(SendError::Client);
         }
-        pace.look(stream.get_ref().0)?;
     }
 }
