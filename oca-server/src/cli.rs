@@ -3,6 +3,7 @@
 use crate::{
     appliance::{self, ConfigArgs},
     doctor::{self, DoctorArgs},
+    drives_command::{self, DrivesArgs},
     serve::{self, ServeArgs},
 };
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ pub enum Command {
     Run(ConfigArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to
     Check(ConfigArgs),
+    /// Show an appliance's drives, or take one back that was given up
+    Drives(DrivesArgs),
     /// Say what this machine offers the send path, measured, and what to mend
     Doctor(DoctorArgs),
 }
@@ -47,6 +50,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
+        Command::Drives(args) => drives_command::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

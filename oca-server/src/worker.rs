@@ -332,6 +332,7 @@ async fn tick(worker: Rc<Worker>) {
         worker.log.borrow_mut().flush();
         worker.counters.borrow().flush();
         worker.files.borrow_mut().close_idle();
+        worker.disk.look_after();
     }
 }
 

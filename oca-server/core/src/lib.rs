@@ -5,6 +5,7 @@ pub mod cmcd;
 pub mod conditional;
 pub mod cors;
 pub mod decision;
+pub mod drive_choice;
 pub mod etag;
 pub mod fill;
 pub mod fill_blocks;

@@ -24,6 +24,7 @@ use oca_core::{
         qpack::Encoder,
         request::Head,
     },
+    priority::Priority,
     range::Slice,
     request::{Fields, Method},
 };
@@ -74,10 +75,8 @@ pub struct Response {
     loan: Option<(Loan, usize)>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
-    /// Order among the responses of a connection, 0 (first) to 7 (RFC 9218 §4.1).
-    pub urgency: u8,
-    /// Whether it may take turns with others of its urgency (RFC 9218 §4.2).
-    pub incremental: bool,
+    /// Order among the responses of a connection.
+    pub priority: Priority,
 }
 
 /// Answers a request; `too_long` = its content is longer than is thrown away.
@@ -99,12 +98,12 @@ pub fn respond(
         query,
         ..Said::default()
     };
-    let (mut fields, mut priority) = (Fields::default(), (DEFAULT_URGENCY, false));
+    let (mut fields, mut priority) = (Fields::default(), Priority::default());
     for (name, value) in request.fields() {
         said.take(name, value);
         fields.take(name, value);
         if name == "priority" {
-            priority = parse_priority(value);
+            priority = Priority::parse(value);
         }
     }
     said.host = request.authority().map(str::as_bytes);
@@ -122,7 +121,7 @@ pub fn respond(
         LookUp::Missing | LookUp::Failed(_) => None,
     };
     let mut response = Response::new(exchange, pulse, head, pieces, file);
-    (response.urgency, response.incremental) = priority;
+    response.priority = priority;
     response
 }
 
@@ -131,22 +130,6 @@ pub fn refuse(worker: &Rc<Worker>, pulse: &Rc<Pulse>, peer: Peer, status: u16) -
     let exchange = Exchange::new(worker, Protocol::Http3, peer, &Said::default());
     let (head, pieces) = encode(worker, Decision::error(status));
     Response::new(exchange, pulse, head, pieces, None)
-}
-
-const DEFAULT_URGENCY: u8 = 3;
-
-/// `u` and `i` of a Priority field (RFC 9218 §5); what cannot be read is left at its default.
-fn parse_priority(value: &[u8]) -> (u8, bool) {
-    let (mut urgency, mut incremental) = (DEFAULT_URGENCY, false);
-    for member in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-        match member {
-            [b'u', b'=', digit @ b'0'..=b'7'] => urgency = digit - b'0',
-            b"i" | b"i=?1" => incremental = true,
-            b"i=?0" => incremental = false,
-            _ => {}
-        }
-    }
-    (urgency, incremental)
 }
 
 struct Encoded {
@@ -197,8 +180,7 @@ impl Response {
             loan: None,
             exchange,
             pulse: Rc::clone(pulse),
-            urgency: DEFAULT_URGENCY,
-            incremental: false,
+            priority: Priority::default(),
         }
     }
 
@@ -369,16 +351,4 @@ fn give(stream: &mut SendStream<'_>, bytes: &mut Bytes) -> Result<usize, WriteEr
     let [rest] = chunks;
     *bytes = rest;
     result.map(|written| written.bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn priorities_are_read_leniently() {
-        assert_eq!(parse_priority(b"u=1, i"), (1, true));
-        assert_eq!(parse_priority(b"i=?0,u=7"), (7, false));
-        assert_eq!(parse_priority(b"u=8, x;y"), (DEFAULT_URGENCY, false));
-    }
 }

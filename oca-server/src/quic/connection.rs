@@ -435,7 +435,7 @@ impl Connection {
     }
 
     fn start(&mut self, id: StreamId, response: Response, around: &Around<'_>) {
-        let priority = -i32::from(response.urgency);
+        let priority = -i32::from(response.priority.urgency);
         let _ = self.quic.send_stream(id).set_priority(priority); // if it is closed, the first write says so
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.response = Some(response);
@@ -509,7 +509,7 @@ impl Connection {
 
     /// Puts a response among those that can go on, by urgency and age.
     fn enqueue(&mut self, id: StreamId) {
-        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.urgency);
+        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.priority.urgency);
         let Some(own) = urgency(&id).filter(|_| !self.writers.contains(&id)) else {
             return;
         };
@@ -552,7 +552,7 @@ impl Connection {
                 self.writers.pop_front();
                 continue;
             };
-            let incremental = response.incremental;
+            let incremental = response.priority.incremental;
             let progress = response.write(&mut self.quic.send_stream(id), around.buffers);
             if matches!(progress, Progress::Wrote) {
                 if incremental {
@@ -578,7 +578,7 @@ impl Connection {
 
     /// Puts a response behind all others of its urgency.
     fn enqueue_last(&mut self, id: StreamId) {
-        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.urgency);
+        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.priority.urgency);
         let own = urgency(&id);
         let at = self.writers.iter().position(|other| urgency(other) > own);
         self.writers.insert(at.unwrap_or(self.writers.len()), id);

@@ -7,7 +7,9 @@
     reason = "a failed step of a test's own set-up is a failed test"
 )]
 
+mod bad_drive;
 mod control;
+mod drives;
 mod world;
 
 use cdn_types::{

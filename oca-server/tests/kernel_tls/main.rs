@@ -182,11 +182,9 @@ fn nothing_waits_and_nothing_is_short(facts: &Facts) {
     }
     let cut = facts.one("get cut");
     assert_ne!(value(cut, "rc"), "0", "{cut}");
-    assert_eq!(
-        (number(cut, "tx"), number(cut, "sendfile")),
-        (1, CUT as u64),
-        "{cut}"
-    );
+    // What is not in memory comes from the worker's buffers instead.
+    assert_eq!(number(cut, "tx"), 1, "{cut}");
+    assert!(number(cut, "sendfile") <= CUT as u64, "{cut}");
     assert!(facts.one("error cut").contains("reset"));
 }
 
