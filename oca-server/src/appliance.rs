@@ -14,9 +14,9 @@ use crate::{
     plan_watch::{PlanWatch, Plans},
     report::{Facts, Presence, Reporter, conditions::Conditions},
     serve,
-    server::{Server, ServerConfig, TlsConfig},
+    server::{EncryptedConfig, Server, ServerConfig},
     signals,
-    store::{self, Budget, Store},
+    store::{self, Budget, Store, keeper::Keeper},
     traffic::Traffic,
 };
 use anyhow::{Context, anyhow, bail};
@@ -232,6 +232,14 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let traffic = Arc::new(Traffic::new(settled.workers));
     let namespace = store.clone();
+    let ram_hot = settled.budgets.ram_hot;
+    let keeper = Arc::new(Keeper::new(
+        store.clone(),
+        ram_hot,
+        metrics.clone(),
+        drain.clone(),
+    ));
+    let keeping = tokio::spawn(keeper.run());
     let server = Server::start(
         server_config(&settled, metrics.clone()),
         namespace,
@@ -263,6 +271,7 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
     serve::announce(&server, admin);
     let tasks = appliance.spawn(identity)?;
     server.join(&drain, DRAIN_TIME).await;
+    let _ = tokio::time::timeout(DISK_TIME, keeping).await;
     for task in tasks {
         let _ = tokio::time::timeout(DISK_TIME, task).await; // it ends with the process in any case
     }
@@ -273,11 +282,9 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
     let config = &settled.config;
     ServerConfig {
         listen: config.listen,
-        tls: config.tls.clone().map(|t| TlsConfig {
-            listen: t.listen,
-            pairs: t.pairs,
+        encrypted: config.encrypted.clone().map(|e| EncryptedConfig {
             tickets: Some(config.root.join("tickets.key")),
-            kernel: t.kernel,
+            ..e
         }),
         workers: settled.workers,
         limits: Limits::from_budgets(&settled.budgets),

@@ -2,6 +2,7 @@
 
 use crate::{
     appliance::{self, ConfigArgs},
+    doctor::{self, DoctorArgs},
     serve::{self, ServeArgs},
 };
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ pub enum Command {
     Run(ConfigArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to
     Check(ConfigArgs),
+    /// Say what this machine offers the send path, measured, and what to mend
+    Doctor(DoctorArgs),
 }
 
 /// Runs the command until its end.
@@ -44,5 +47,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -5,7 +5,11 @@
 
 mod reader;
 
-use crate::tls::identity::PairFiles;
+use crate::{
+    quic::Congestion,
+    server::{EncryptedConfig, QuicConfig},
+    tls::identity::PairFiles,
+};
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
 use std::{
@@ -70,17 +74,6 @@ impl JoinSecret {
     }
 }
 
-/// The HTTPS listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Its address.
-    pub listen: SocketAddr,
-    /// Certificates and their keys.
-    pub pairs: Vec<PairFiles>,
-    /// Whether the kernel may seal records, if it can.
-    pub kernel: bool,
-}
-
 /// A checked configuration; it has touched nothing yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -94,8 +87,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Address of the plain HTTP listener; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// The HTTPS listener.
-    pub tls: Option<TlsFiles>,
+    /// HTTPS and HTTP/3. Its ticket keys are kept by the appliance, in its root.
+    pub encrypted: Option<EncryptedConfig>,
     /// Address of the admin listener.
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
@@ -146,7 +139,7 @@ impl Config {
             check_auto(&mut r, address);
         }
         let join_token = join_secret(&mut r, folder);
-        let tls = tls(&mut r, folder);
+        let encrypted = encrypted(&mut r, folder);
         let profile = r.string("profile").unwrap_or_else(|| "laptop".to_owned());
         let access_log = r.string("access_log").unwrap_or_else(|| "-".to_owned());
         let workers = r.number("workers", 1, MOST_WORKERS);
@@ -163,7 +156,7 @@ impl Config {
             join_token,
             base_url,
             listen: listen.expect(CHECKED),
-            tls,
+            encrypted,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
             profile: if profile.ends_with(".toml") {
@@ -203,11 +196,9 @@ impl Config {
         if let Some(JoinSecret::File(path)) = &self.join_token {
             readable("join_token_file", path);
         }
-        if let Some(tls) = &self.tls {
-            for pair in &tls.pairs {
-                readable("cert", &pair.cert);
-                readable("key", &pair.key);
-            }
+        for pair in self.encrypted.iter().flat_map(|e| &e.pairs) {
+            readable("cert", &pair.cert);
+            readable("key", &pair.key);
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));
@@ -257,8 +248,10 @@ fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
     }
 }
 
-fn tls(r: &mut Reader<'_>, folder: &Path) -> Option<TlsFiles> {
-    let listen = r.parsed("tls_listen");
+/// HTTPS and HTTP/3, which have one identity: either address needs both files, and the files an address.
+fn encrypted(r: &mut Reader<'_>, folder: &Path) -> Option<EncryptedConfig> {
+    let (tls, quic) = (r.parsed("tls_listen"), r.parsed("quic_listen"));
+    let congestion: Option<Congestion> = r.parsed("quic_congestion");
     let (cert, key) = (r.strings("cert"), r.strings("key"));
     let kernel = match r.string("kernel_tls").as_deref() {
         None | Some("auto") => true,
@@ -268,43 +261,40 @@ fn tls(r: &mut Reader<'_>, folder: &Path) -> Option<TlsFiles> {
             false
         }
     };
-    match (listen, cert, key) {
-        (Some(_), Some(certs), Some(keys)) if certs.len() != keys.len() => {
-            let what = format!(
-                "{} certificates and {} keys: give one key for each",
-                certs.len(),
-                keys.len()
-            );
-            r.problem("key", what);
-            None
-        }
-        (Some(listen), Some(certs), Some(keys)) => {
-            let pair = |(cert, key)| PairFiles {
-                cert: folder.join(cert),
-                key: folder.join(key),
-            };
-            Some(TlsFiles {
-                listen,
-                pairs: certs.into_iter().zip(keys).map(pair).collect(),
-                kernel,
-            })
-        }
-        (None, None, None) => None,
-        (listen, cert, key) => {
-            let given = [
-                ("tls_listen", listen.is_some()),
-                ("cert", cert.is_some()),
-                ("key", key.is_some()),
-            ];
-            for (name, _) in given.into_iter().filter(|(_, given)| !given) {
-                r.missing(
-                    name,
-                    "tls_listen, cert and key belong together: give all three or none",
-                );
-            }
-            None
+    let given = [
+        ("tls_listen", tls.is_some() || quic.is_some()),
+        ("cert", cert.is_some()),
+        ("key", key.is_some()),
+    ];
+    if given.iter().any(|(_, given)| *given) {
+        for (name, _) in given.into_iter().filter(|(_, given)| !given) {
+            let mend = "tls_listen (or quic_listen), cert and key belong together: give all three or none";
+            r.missing(name, mend);
         }
     }
+    let (certs, keys) = cert.zip(key)?;
+    if certs.len() != keys.len() {
+        let (certs, keys) = (certs.len(), keys.len());
+        r.problem(
+            "key",
+            format!("{certs} certificates and {keys} keys: give one key for each"),
+        );
+        return None;
+    }
+    let pair = |(cert, key)| PairFiles {
+        cert: folder.join(cert),
+        key: folder.join(key),
+    };
+    Some(EncryptedConfig {
+        tls_listen: tls,
+        quic: quic.map(|listen| QuicConfig {
+            listen,
+            congestion: congestion.unwrap_or_default(),
+        }),
+        pairs: certs.into_iter().zip(keys).map(pair).collect(),
+        tickets: None,
+        kernel,
+    })
 }
 
 #[cfg(test)]
@@ -328,7 +318,7 @@ mod tests {
             (c.profile.as_str(), c.fill_parallel, c.min_free),
             ("laptop", 4, MIN_FREE)
         );
-        assert!(c.base_url.is_none() && c.tls.is_none() && c.join_token.is_none());
+        assert!(c.base_url.is_none() && c.encrypted.is_none() && c.join_token.is_none());
         assert!(c.probe().is_empty());
     }
 
@@ -336,6 +326,7 @@ mod tests {
     fn every_key_is_read() {
         let text = format!(
             "{LEAST}join_token_file = \"/run/token\"\nbase_url = \"https://oca-1.example\"\ntls_listen = \"[::1]:443\"\n\
+             quic_listen = \"[::1]:443\"\nquic_congestion = \"bbr\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
              kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
@@ -343,12 +334,14 @@ mod tests {
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
         assert_eq!(c.base_url.as_deref(), Some("https://oca-1.example"));
-        let tls = c.tls.clone().unwrap();
+        let encrypted = c.encrypted.clone().unwrap();
         let pair = PairFiles {
             cert: "/etc/nightfill/c.pem".into(),
             key: "/k.pem".into(),
         };
-        assert!(tls.pairs == [pair] && !tls.kernel);
+        assert!(encrypted.pairs == [pair] && !encrypted.kernel);
+        let quic = encrypted.quic.unwrap();
+        assert_eq!((quic.listen.port(), quic.congestion), (443, Congestion::Bbr));
         assert_eq!(
             (c.storage, c.egress),
             (Some(Bytes(1_000_000_000_000)), Some(BitsPerSecond(2_000_000_000)))
@@ -383,9 +376,9 @@ mod tests {
             "a.toml:7: min_free: boolean is not a size",
             "a.toml:9: join_token: is empty",
             "a.toml: base_url: give the URL",
-            "a.toml: key: tls_listen, cert and key belong together",
+            "a.toml: key: tls_listen (or quic_listen), cert and key belong together",
             "a.toml: root: give the folder",
-            "a.toml: tls_listen: tls_listen, cert and key belong together",
+            "a.toml: tls_listen: tls_listen (or quic_listen), cert and key belong together",
         ];
         for e in expected {
             assert!(
@@ -400,7 +393,7 @@ mod tests {
     fn certificates_may_be_several_each_with_its_key() {
         let tls = "tls_listen = \"[::1]:443\"\ncert = [\"a.pem\", \"b.pem\"]\n";
         let c = parse(&format!("{LEAST}{tls}key = [\"a.key\", \"b.key\"]\n")).unwrap();
-        assert_eq!(c.tls.unwrap().pairs.len(), 2);
+        assert_eq!(c.encrypted.unwrap().pairs.len(), 2);
         for (key, problem) in [
             ("\"a.key\"", "a.toml:7: key: 2 certificates and 1 keys"),
             ("[]", "a.toml:7: key: is not a text in quotes or a list of such"),

@@ -1,18 +1,33 @@
 //! Reads of file bytes for the send path, one value a worker: says what is in memory, reads that without waiting, and
 //! brings the rest from the drive while the worker goes on.
 
+mod access;
+mod cold;
+mod engine;
+mod queue;
+mod residency;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     files::OpenFile,
-    pool::{BUFFER, Pool},
+    metrics::Metrics,
+    pool::Pool,
+    sys::{arena::Span, cache},
 };
+pub use access::Access;
+pub use cold::ColdStream;
+use engine::Engine;
 use oca_core::range::Slice;
+use queue::Queue;
+use residency::Residency;
 use std::{
+    cell::OnceCell,
     io::{self, IoSliceMut},
     ops::{Deref, Range},
-    os::unix::fs::FileExt,
     rc::Rc,
-    task::{Context, Poll},
 };
+use tokio::task::{AbortHandle, spawn_local};
 
 /// Why bytes of a file cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -36,15 +51,30 @@ impl ReadError {
 }
 
 /// A worker's reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Disk {
     pool: Rc<Pool>,
+    residency: Residency,
+    queue: Rc<Queue>,
+    /// The task that reads from drives, from the first cold read on.
+    reader: OnceCell<AbortHandle>,
 }
 
 impl Disk {
+    /// Nothing read yet; cold reads use at most `memory` bytes.
+    pub fn new(memory: usize, metrics: &Metrics) -> Self {
+        Self {
+            pool: Rc::default(),
+            residency: Residency::default(),
+            queue: Rc::new(Queue::new(memory, metrics)),
+            reader: OnceCell::new(),
+        }
+    }
+
     /// How many bytes from the slice's beginning are in memory, so that `sendfile` would not wait for the drive.
-    pub fn resident(&self, _file: &OpenFile, slice: Slice) -> u64 {
-        slice.len
+    pub fn resident(&self, file: &OpenFile, slice: Slice) -> u64 {
+        let end = slice.offset.saturating_add(slice.len);
+        self.residency.prefix(file, slice.offset..end)
     }
 
     /// Reads what is in memory from `offset` on into `buffers`, without waiting; absent = the first byte is not.
@@ -57,97 +87,113 @@ impl Disk {
         buffers: &mut [IoSliceMut<'_>],
         offset: u64,
     ) -> Result<Option<usize>, ReadError> {
+        let len = buffers.iter().map(|b| b.len() as u64).sum::<u64>();
+        // Past the file's end reading tells more than asking.
+        let end = offset.saturating_add(len).min(file.size);
+        let there = match offset < end {
+            true => self.residency.readable(file, offset..end),
+            false => len,
+        };
+        if there == 0 {
+            return Ok(None);
+        }
         let offset = i64::try_from(offset).map_err(|_| ReadError::Short)?;
-        match nix::sys::uio::preadv(&file.file, buffers, offset).map_err(io::Error::from)? {
-            0 => Err(ReadError::Short),
-            n => Ok(Some(n)),
+        let read = match buffers {
+            // To ask for more than is there would have the kernel read it ahead.
+            [first, ..] if there < len => {
+                let n = first.len().min(usize::try_from(there).unwrap_or(usize::MAX));
+                cache::read_without_waiting(&file.file, &mut [IoSliceMut::new(&mut first[..n])], offset)
+            }
+            all => cache::read_without_waiting(&file.file, all, offset),
+        };
+        match read {
+            Ok(0) => Err(ReadError::Short),
+            Ok(n) => Ok(Some(n)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                self.residency.cannot(file);
+                Ok(None)
+            }
+            Err(e) => Err(e.into()),
         }
     }
 
     /// Brings a slice from the drive.
     pub fn stream(self: &Rc<Self>, file: &Rc<OpenFile>, slice: Slice) -> ColdStream {
-        ColdStream {
-            disk: Rc::clone(self),
-            file: Rc::clone(file),
-            left: slice,
-        }
+        self.reader.get_or_init(|| {
+            let engine = Engine::new(self.queue.arena().most_chunks());
+            spawn_local(Rc::clone(&self.queue).run(engine)).abort_handle()
+        });
+        ColdStream::new(self, file, slice)
     }
 
     /// A pooled buffer.
     pub fn buffer(&self) -> Loan {
         Loan {
-            buffer: self.pool.take(),
+            memory: Memory::Pooled(self.pool.take(), Rc::clone(&self.pool)),
             range: 0..0,
-            pool: Rc::clone(&self.pool),
         }
     }
 }
 
-/// A slice of a file that comes from the drive, piece by piece in order.
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.get() {
+            reader.abort();
+        }
+    }
+}
+
 #[derive(Debug)]
-pub struct ColdStream {
-    disk: Rc<Disk>,
-    file: Rc<OpenFile>,
-    left: Slice,
-}
-
-impl ColdStream {
-    /// The next piece, at least a byte; absent after the slice's end.
-    pub fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Loan, ReadError>>> {
-        if self.left.len == 0 {
-            return Poll::Ready(None);
-        }
-        let mut loan = self.disk.buffer();
-        let want = self.left.len.min(BUFFER as u64) as usize;
-        Poll::Ready(Some(
-            match self.file.file.read_at(&mut loan.buffer[..want], self.left.offset) {
-                Ok(0) => Err(ReadError::Short),
-                Ok(n) => {
-                    self.left.offset += n as u64;
-                    self.left.len -= n as u64;
-                    loan.range = 0..n;
-                    Ok(loan)
-                }
-                Err(e) => Err(e.into()),
-            },
-        ))
-    }
-
-    /// As [`poll_next`](Self::poll_next).
-    pub async fn next(&mut self) -> Option<Result<Loan, ReadError>> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
+enum Memory {
+    Pooled(Box<[u8]>, Rc<Pool>),
+    Lent(Span),
 }
 
 /// Bytes in a pooled buffer, which goes back to its pool however the holder ends.
 #[derive(Debug)]
 pub struct Loan {
-    buffer: Box<[u8]>,
+    memory: Memory,
     range: Range<usize>,
-    pool: Rc<Pool>,
 }
 
 impl Loan {
+    fn of_span(span: Span, range: Range<usize>) -> Self {
+        Self {
+            memory: Memory::Lent(span),
+            range,
+        }
+    }
+
     /// The whole buffer, to be filled; then tell [`filled`](Self::filled).
     pub fn space(&mut self) -> &mut [u8] {
-        &mut self.buffer
+        match &mut self.memory {
+            Memory::Pooled(buffer, _) => buffer,
+            Memory::Lent(span) => span,
+        }
     }
 
     /// Makes the first `n` bytes the loan's bytes.
     pub fn filled(&mut self, n: usize) {
-        self.range = 0..n.min(self.buffer.len());
+        self.range = 0..n.min(self.space().len());
     }
 }
 
 impl Deref for Loan {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.buffer[self.range.clone()]
+        let all: &[u8] = match &self.memory {
+            Memory::Pooled(buffer, _) => buffer,
+            Memory::Lent(span) => span,
+        };
+        &all[self.range.clone()]
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.pool.give(std::mem::take(&mut self.buffer));
+        if let Memory::Pooled(buffer, pool) = &mut self.memory {
+            pool.give(std::mem::take(buffer));
+        }
     }
 }

@@ -4,8 +4,9 @@
 //! are closed, so that a dropped object's room on the drive is freed.
 
 use crate::{
+    disk::Access,
     metrics::Metrics,
-    namespace::{Found, Namespace, Record},
+    namespace::{Found, Namespace, Record, heat::Heat},
 };
 use cdn_types::ObjectDigest;
 use lru::LruCache;
@@ -17,6 +18,7 @@ use std::{
     num::NonZeroUsize,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -42,6 +44,8 @@ pub struct OpenFile {
     pub media_type: &'static str,
     /// The object, if it is one of the store.
     pub digest: Option<ObjectDigest>,
+    /// How its bytes are reached.
+    pub access: Access,
     /// What the namespace knew of it.
     record: Option<Record>,
     identity: (u64, u64, i64, i64),
@@ -115,7 +119,7 @@ impl OpenFiles {
             (entry.checked, entry.used) = (now, now);
             return Ok(Rc::clone(&entry.open));
         }
-        let open = Rc::new(OpenFile::new(file, &meta, found));
+        let open = Rc::new(OpenFile::new(file, &meta, found, namespace.heat(found)));
         let entry = Entry {
             open: Rc::clone(&open),
             checked: now,
@@ -162,7 +166,25 @@ impl OpenFile {
         self.digest == found.digest && self.record == found.record
     }
 
-    fn new(file: File, meta: &Metadata, found: &Found) -> Self {
+    /// What reads from a pipe, as from a drive that answers when the test wants it.
+    #[cfg(test)]
+    pub fn of_pipe(pipe: File, size: u64) -> Self {
+        let found = Found {
+            file: "pipe".into(),
+            digest: None,
+            media_type: None,
+            immutable: false,
+            record: None,
+        };
+        let meta = pipe.metadata().expect("it is open");
+        let heat = Heat::new(crate::namespace::heat::Warmth::Hot);
+        Self {
+            size,
+            ..Self::new(pipe, &meta, &found, Arc::new(heat))
+        }
+    }
+
+    fn new(file: File, meta: &Metadata, found: &Found, heat: Arc<Heat>) -> Self {
         let modified = meta.modified().unwrap_or(UNIX_EPOCH);
         let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         let size = meta.size();
@@ -179,6 +201,7 @@ impl OpenFile {
             last_modified: httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(modified.as_secs())),
             media_type: media_type::of(&name),
             digest: found.digest,
+            access: Access::new(meta.dev(), size, heat),
             record: found.record,
             identity: identity(meta),
         }

@@ -1,5 +1,6 @@
-//! One viewer's connection, from the accept to its end: TLS handshake if any, then HTTP/1.1 by the own send path or
-//! HTTP/2 by hyper. Both ask [`exchange`] for the answer and differ only in how they send it.
+//! One viewer's connection over TCP, from the accept to its end: TLS handshake if any, then HTTP/1.1 by the own send
+//! path or HTTP/2 by hyper; and the requests of HTTP/3, whose connections [`crate::quic`] drives. All give the same
+//! answers and differ only in how they send them.
 
 use crate::{
     counters::Cut,
@@ -14,11 +15,14 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 use wire::Wire;
 
-mod exchange;
+mod answer;
+pub mod exchange;
 mod h1;
 mod h2;
+pub mod h3;
 mod head;
 mod lookup;
+pub mod pulse;
 mod wire;
 
 /// The protocol of a request, as logged and counted.
@@ -30,6 +34,8 @@ pub enum Protocol {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/3
+    Http3,
 }
 
 impl Protocol {
@@ -39,6 +45,7 @@ impl Protocol {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2",
+            Self::Http3 => "HTTP/3",
         }
     }
 }

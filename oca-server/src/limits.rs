@@ -2,6 +2,7 @@
 //! buffer a size, so that no client can hold more than its share. The defaults fit players; `--profile` narrows the
 //! amounts.
 
+use cdn_types::Bytes;
 use oca_core::budget::Budgets;
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ pub struct Limits {
     pub discarded_body: u64,
     /// Most files that one worker holds open between requests.
     pub open_files: usize,
+    /// Memory for connections at their limit, kernel buffers included.
+    pub connection_memory: Bytes,
+    /// QUIC handshakes of one worker at once above which a client must first prove its address (Retry).
+    pub unproven_handshakes: usize,
+    /// Most bytes of one worker that hold what came from a drive and was not yet sent.
+    pub cold_memory: usize,
     /// What a shed client is told to wait (`Retry-After`).
     pub retry_after: Duration,
 }
@@ -43,6 +50,9 @@ impl Default for Limits {
             ranges: 32,
             discarded_body: 64 << 10,
             open_files: 1024,
+            connection_memory: Bytes(1 << 30),
+            unproven_handshakes: 128,
+            cold_memory: 64 << 20, // 256 reads of 256 KiB: more than saturates a drive
             retry_after: Duration::from_secs(5),
         }
     }
@@ -54,6 +64,8 @@ impl Limits {
         Self {
             connections: budgets.connections as usize,
             open_files: budgets.open_files_per_worker as usize,
+            connection_memory: budgets.connection_memory,
+            cold_memory: usize::try_from(budgets.cold_per_worker.0).unwrap_or(usize::MAX),
             ..Self::default()
         }
     }

@@ -7,10 +7,6 @@ use std::{io, net::SocketAddr, net::TcpListener};
 
 /// Connections that the kernel holds for a worker between two of its turns.
 const BACKLOG: i32 = 4096;
-/// Unsent bytes in a socket's buffer above which it is not writable: enough for the send path to stay ahead of the
-/// network, little enough that a slow client's progress is seen and its memory is bounded.
-pub const NOT_SENT_LOWAT: u32 = 256 << 10;
-
 /// Binds `count` listeners to one address; with port 0 the kernel picks one port for all.
 pub fn listeners(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let first = socket(addr)?;
@@ -40,11 +36,13 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sets what every accepted connection needs; failures only cost speed and are left alone.
-pub fn tune(stream: &impl std::os::fd::AsFd) {
+/// Sets what every accepted connection needs; failures only cost speed and are left alone. `unsent` = bytes in the
+/// socket's buffer that are not yet sent and above which it is not writable: enough for the send path to stay ahead of
+/// the network, little enough that a slow client's progress is seen and its memory is bounded.
+pub fn tune(stream: &impl std::os::fd::AsFd, unsent: u32) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOWAT);
+    let _ = socket.set_tcp_notsent_lowat(unsent);
 }
 
 #[cfg(test)]

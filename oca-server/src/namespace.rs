@@ -11,6 +11,9 @@ use std::{
 };
 
 pub mod directory;
+pub mod heat;
+
+use heat::{Heat, Warmth};
 
 /// A file that may be sent.
 #[derive(Debug, Clone)]
@@ -52,6 +55,12 @@ pub trait Namespace: Send + Sync + 'static {
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(&found.file)
+    }
+
+    /// Whether what [`find`](Self::find) found is worth memory; asked once for each time that the file is opened.
+    fn heat(&self, found: &Found) -> Arc<Heat> {
+        let _ = found;
+        Arc::new(Heat::new(Warmth::Unknown))
     }
 
     /// Told once a response by the worker with index `worker` (0-based): `bytes` of the body were sent. Must not

@@ -9,18 +9,20 @@ use crate::{
     machine,
     metrics::Metrics,
     namespace::directory::Directory,
-    server::{Server, ServerConfig, TlsConfig},
+    quic::Congestion,
+    server::{EncryptedConfig, QuicConfig, Server, ServerConfig},
     signals,
     tls::identity::PairFiles,
     traffic::Traffic,
 };
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("encrypted").multiple(true).args(["tls_listen", "quic_listen"])))]
 pub struct ServeArgs {
     /// Directory to serve; names starting with a dot do not exist
     #[arg(long, value_name = "DIR")]
@@ -32,20 +34,23 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
     pub tls_listen: Option<SocketAddr>,
     /// Certificate chain (PEM, leaf first); several for several names, each with its --key in the same order
-    #[arg(long, value_name = "PEM", requires = "tls_listen")]
+    #[arg(long, value_name = "PEM", requires = "encrypted")]
     pub cert: Vec<PathBuf>,
     /// Private key (PEM)
-    #[arg(long, value_name = "PEM", requires = "tls_listen")]
+    #[arg(long, value_name = "PEM", requires = "encrypted")]
     pub key: Vec<PathBuf>,
     /// File for the keys of session tickets, so that sessions are resumed after a restart
-    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    #[arg(long, value_name = "FILE", requires = "encrypted")]
     pub ticket_keys: Option<PathBuf>,
     /// Whether the kernel seals TLS records where it can
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub kernel_tls: KernelTls,
-    /// Address for HTTP/3
-    #[arg(long, value_name = "ADDR")]
+    /// Address for HTTP/3 (UDP); HTTPS over TCP then tells of it (Alt-Svc)
+    #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
     pub quic_listen: Option<SocketAddr>,
+    /// Congestion control of HTTP/3
+    #[arg(long, value_enum, value_name = "C", default_value_t)]
+    pub quic_congestion: Congestion,
     /// Worker threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
@@ -90,6 +95,9 @@ struct LimitArgs {
     /// Time in which a client must take 64 KiB of a response, or the rest
     #[arg(long, value_name = "SECONDS")]
     slow_read_seconds: Option<u64>,
+    /// QUIC handshakes of a worker at once above which clients must prove their address
+    #[arg(long, value_name = "N")]
+    unproven_handshakes: Option<usize>,
 }
 
 impl LimitArgs {
@@ -103,6 +111,7 @@ impl LimitArgs {
         set(&mut limits.idle_time, self.idle_seconds);
         set(&mut limits.slow_read, self.slow_read_seconds);
         limits.connections = self.max_connections.unwrap_or(limits.connections);
+        limits.unproven_handshakes = self.unproven_handshakes.unwrap_or(limits.unproven_handshakes);
         limits
     }
 }
@@ -122,9 +131,6 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
-    if args.quic_listen.is_some() {
-        bail!("--quic-listen: HTTP/3 is not built yet; leave it out and use --tls-listen");
-    }
     let workers = args.workers.map_or_else(machine::default_workers, usize::from);
     let profile = machine::profile(&args.profile).context("--profile")?;
     let budgets = oca_core::budget::budgets(&profile, machine::measure(workers))?;
@@ -139,15 +145,19 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         cert: cert.clone(),
         key: key.clone(),
     });
-    let tls = args.tls_listen.map(|listen| TlsConfig {
-        listen,
+    let encrypted = (!args.cert.is_empty()).then(|| EncryptedConfig {
+        tls_listen: args.tls_listen,
+        quic: args.quic_listen.map(|listen| QuicConfig {
+            listen,
+            congestion: args.quic_congestion,
+        }),
         pairs: pairs.collect(),
         tickets: args.ticket_keys.clone(),
         kernel: args.kernel_tls == KernelTls::Auto,
     });
     Ok(ServerConfig {
         listen: args.listen,
-        tls,
+        encrypted,
         workers,
         limits: args.limits.apply(Limits::from_budgets(&budgets)),
         access_log: AccessLogTarget::parse(&args.access_log),
@@ -189,6 +199,8 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    quic: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<SocketAddr>,
 }
 
@@ -198,6 +210,7 @@ pub(crate) fn announce(server: &Server, admin: Option<SocketAddr>) {
         ready: "oca-server",
         listen: server.listen_addr(),
         tls: server.tls_addr(),
+        quic: server.quic_addr(),
         admin,
     };
     let mut out = std::io::stdout().lock();

@@ -8,6 +8,7 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::Namespace,
+    quic::{self, Congestion, NoSuite, Quic},
     tls::{
         Tls,
         identity::{PairFiles, TlsError},
@@ -18,7 +19,7 @@ use crate::{
 };
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
     sync::Arc,
     thread,
@@ -26,11 +27,13 @@ use std::{
 };
 use tokio::sync::{self, mpsc};
 
-/// The HTTPS listener.
+/// HTTPS and HTTP/3, which have one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Address; port 0 = the kernel picks.
-    pub listen: SocketAddr,
+pub struct EncryptedConfig {
+    /// Address of HTTPS over TCP; port 0 = the kernel picks.
+    pub tls_listen: Option<SocketAddr>,
+    /// HTTP/3.
+    pub quic: Option<QuicConfig>,
     /// Certificates and their keys; the first is shown where no name fits.
     pub pairs: Vec<PairFiles>,
     /// Where the keys of session tickets are kept; absent = tickets end with the process.
@@ -39,13 +42,22 @@ pub struct TlsConfig {
     pub kernel: bool,
 }
 
+/// The HTTP/3 socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuicConfig {
+    /// Address; port 0 = the kernel picks.
+    pub listen: SocketAddr,
+    /// How connections find their rate.
+    pub congestion: Congestion,
+}
+
 /// What to serve on, checked but not yet touched.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Address of the plain HTTP/1.1 listener; port 0 = the kernel picks.
     pub listen: SocketAddr,
-    /// HTTPS with HTTP/1.1 and HTTP/2.
-    pub tls: Option<TlsConfig>,
+    /// HTTPS with HTTP/1.1 and HTTP/2, and HTTP/3.
+    pub encrypted: Option<EncryptedConfig>,
     /// Worker threads; at least 1, and as many as `traffic` was made for.
     pub workers: usize,
     /// What clients may use.
@@ -70,6 +82,9 @@ pub enum StartError {
     /// The certificate or its key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificate's configuration.
+    #[error(transparent)]
+    Quic(#[from] NoSuite),
     /// The access log.
     #[error("cannot open the access log {path}", path = path.display())]
     AccessLog {
@@ -96,6 +111,7 @@ pub enum StartError {
 pub struct Server {
     listen: SocketAddr,
     tls: Option<SocketAddr>,
+    quic: Option<SocketAddr>,
     threads: Vec<thread::JoinHandle<()>>,
     done: mpsc::Receiver<()>,
     cut: sync::watch::Sender<bool>,
@@ -116,7 +132,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let ServerConfig {
             listen,
-            tls,
+            encrypted,
             workers,
             limits,
             access_log,
@@ -130,12 +146,13 @@ impl Server {
             });
         }
         let plain = bind(listen, workers)?;
-        let secure = tls.map(|tls| secure(&tls, workers)).transpose()?;
         let listen = address(&plain)?;
-        let tls = secure
-            .as_ref()
-            .map(|(listeners, _)| address(listeners))
+        let encrypted = encrypted
+            .map(|e| Encrypted::bind(&e, workers, &limits))
             .transpose()?;
+        let (tls, quic) = encrypted
+            .as_ref()
+            .map_or(Ok((None, None)), Encrypted::addresses)?;
         let log = AccessLog::open(&access_log, &metrics)
             .map_err(|(path, source)| StartError::AccessLog { path, source })?;
         let (cut, cut_rx) = sync::watch::channel(false);
@@ -146,17 +163,19 @@ impl Server {
             metrics,
             namespace,
             traffic,
+            alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),
             drain,
             cut: cut_rx,
             done: done_tx,
         };
-        let watch = secure
+        let watch = encrypted
             .as_ref()
-            .map(|(_, tls)| watch::start(tls.clone(), &shared.metrics));
-        let threads = spawn_all(plain, secure, &log, &shared)?;
+            .map(|e| watch::start(e.tls.clone(), &shared.metrics));
+        let threads = spawn_all(plain, encrypted, &log, &shared)?;
         Ok(Self {
             listen,
             tls,
+            quic,
             threads,
             done,
             cut,
@@ -173,6 +192,11 @@ impl Server {
     /// Address of the HTTPS listener.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls
+    }
+
+    /// Address of the HTTP/3 sockets.
+    pub fn quic_addr(&self) -> Option<SocketAddr> {
+        self.quic
     }
 
     /// After `drain.stop()`: waits until every response that runs is finished, at most `limit`; resets what is left
@@ -198,19 +222,27 @@ impl Server {
 
 fn spawn_all(
     plain: Vec<TcpListener>,
-    secure: Option<(Vec<TcpListener>, Tls)>,
+    encrypted: Option<Encrypted>,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
     let cores = worker::cores(plain.len());
-    let (secure, acceptors) = secure.unzip();
-    let mut secure = secure.unwrap_or_default().into_iter();
+    let (tls, quic, mut listeners, mut sockets) = match encrypted {
+        Some(e) => (
+            Some(e.tls),
+            e.quic,
+            e.listeners.into_iter(),
+            e.sockets.into_iter(),
+        ),
+        None => Default::default(),
+    };
     let start = |(index, plain)| {
         let seed = Seed {
             index,
             core: cores.get(index).copied(),
             plain,
-            secure: secure.next().zip(acceptors.clone()),
+            secure: listeners.next().zip(tls.clone()),
+            quic: sockets.next().zip(quic.clone()),
             log: log.sender(),
             shared: shared.clone(),
         };
@@ -219,9 +251,46 @@ fn spawn_all(
     plain.into_iter().enumerate().map(start).collect()
 }
 
-fn secure(config: &TlsConfig, workers: usize) -> Result<(Vec<TcpListener>, Tls), StartError> {
-    let tls = Tls::load(&config.pairs, config.tickets.as_deref(), config.kernel)?;
-    Ok((bind(config.listen, workers)?, tls))
+/// What HTTPS and HTTP/3 are served with, bound: each worker gets a listener and a socket, in order.
+struct Encrypted {
+    tls: Tls,
+    listeners: Vec<TcpListener>,
+    sockets: Vec<UdpSocket>,
+    quic: Option<Quic>,
+}
+
+impl Encrypted {
+    fn bind(config: &EncryptedConfig, workers: usize, limits: &Limits) -> Result<Self, StartError> {
+        let tls = Tls::load(&config.pairs, config.tickets.as_deref(), config.kernel)?;
+        let listeners = config
+            .tls_listen
+            .map_or(Ok(Vec::new()), |addr| bind(addr, workers))?;
+        let sockets = config.quic.map_or(Ok(Vec::new()), |quic| {
+            let addr = quic.listen;
+            quic::sockets(addr, workers.min(quic::WORKERS))
+                .map_err(|source| StartError::Listen { addr, source })
+        })?;
+        let quic = config
+            .quic
+            .map(|quic| Quic::new(&tls.full, quic.congestion, limits))
+            .transpose()?;
+        Ok(Self {
+            tls,
+            listeners,
+            sockets,
+            quic,
+        })
+    }
+
+    /// Addresses of HTTPS and HTTP/3, with the ports that the kernel picked.
+    fn addresses(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartError> {
+        let tls = self.listeners.first().map(TcpListener::local_addr).transpose();
+        let quic = self.sockets.first().map(UdpSocket::local_addr).transpose();
+        Ok((
+            tls.map_err(StartError::Worker)?,
+            quic.map_err(StartError::Worker)?,
+        ))
+    }
 }
 
 fn address(listeners: &[TcpListener]) -> Result<SocketAddr, StartError> {

@@ -7,18 +7,24 @@
 
 pub mod demand;
 pub mod index;
+pub mod keeper;
 pub mod layout;
 pub mod partial;
 
-use crate::namespace::{Found, Namespace, Record};
+use crate::namespace::{
+    Found, Namespace, Record,
+    heat::{Heat, Warmth},
+};
 use arc_swap::ArcSwap;
 use cdn_types::{Bytes, Hour, ObjectDigest, plan::PlanItem, time::Timestamp};
 use demand::DemandTables;
 use index::{Index, IndexError};
+use keeper::Hot;
 use layout::{Layout, RootLock, digest_of_name};
 use oca_core::{
     fill::Sealed,
     fill_room::{Unlisted, drop_order, make_room},
+    hot_set::{Expected, hot_set},
 };
 use partial::{Blocks, Partial};
 use std::{
@@ -92,6 +98,7 @@ struct Object {
     size: AtomicU64,
     /// Which verification offers it, by a number that no other has; 0 = it is not offered.
     offered: AtomicU64,
+    heat: Arc<Heat>,
 }
 
 impl Object {
@@ -127,6 +134,8 @@ struct State {
     index: Index,
     listed: BTreeSet<ObjectDigest>,
     plan_drops: Vec<ObjectDigest>,
+    /// What the plan expects of each object; absent without a plan.
+    expected: Option<BTreeMap<ObjectDigest, Expected>>,
     on_disk: BTreeMap<ObjectDigest, (Bytes, Disk)>,
     /// Room taken by partial objects.
     partial: BTreeMap<ObjectDigest, Bytes>,
@@ -143,6 +152,8 @@ pub struct Store {
     generation: AtomicU64,
     suspects: Mutex<BTreeSet<ObjectDigest>>,
     suspected: Notify,
+    /// Notified when the plan, or what is offered, changed.
+    heat_changed: Notify,
     /// Counters of the send path.
     pub demand: DemandTables,
     _lock: RootLock,
@@ -173,6 +184,7 @@ impl Store {
             generation: AtomicU64::new(1),
             suspects: Mutex::default(),
             suspected: Notify::new(),
+            heat_changed: Notify::new(),
             demand: DemandTables::new(workers),
             _lock: lock,
         };
@@ -205,6 +217,7 @@ impl Store {
         }
         state.listed = listed;
         state.plan_drops = drops.to_vec();
+        state.expected = Some(expected(items));
         let stale: Vec<_> = state
             .partial
             .keys()
@@ -243,6 +256,7 @@ impl Store {
         }
         self.routes.store(Arc::new(routes));
         self.generation.fetch_add(1, Relaxed);
+        self.heat_changed.notify_one();
     }
 
     fn new_object(&self, digest: ObjectDigest, state: &State) -> Arc<Object> {
@@ -255,6 +269,7 @@ impl Store {
             file: self.layout.object(&digest),
             size: AtomicU64::new(held.unwrap_or(0)),
             offered: AtomicU64::new(held.map_or(0, |_| self.next_generation())),
+            heat: Arc::new(Heat::new(Warmth::Unknown)),
         })
     }
 
@@ -267,10 +282,43 @@ impl Store {
         let routes = self.routes.load();
         let object = routes.objects.get(digest);
         let was = object.is_some_and(|o| o.offered.swap(0, Relaxed) > 0);
-        if was {
+        if let (true, Some(object)) = (was, object) {
             self.next_generation();
+            if object.heat.get() == Warmth::Kept {
+                object.heat.set(Warmth::Hot); // what is verified anew may be another file
+            }
+            self.heat_changed.notify_one();
         }
         was
+    }
+
+    /// Tells every object's readers whether the plan calls it hot, with `budget` of memory for those that it does, and
+    /// answers these.
+    pub fn rate(&self, budget: Bytes) -> Vec<Hot> {
+        let state = self.state();
+        let routes = self.routes.load();
+        let Some(expected) = &state.expected else {
+            return Vec::new(); // no plan: what readers do decides
+        };
+        let hot = hot_set(expected, budget);
+        let rate = |object: &Arc<Object>| {
+            let revision = object.offered.load(Acquire);
+            if revision == 0 || !hot.contains(&object.digest) {
+                object.heat.set(Warmth::Cold);
+                return None;
+            }
+            if object.heat.get() != Warmth::Kept {
+                object.heat.set(Warmth::Hot);
+            }
+            Some(Hot {
+                digest: object.digest,
+                file: object.file.clone(),
+                size: Bytes(object.size.load(Relaxed)),
+                revision,
+                heat: Arc::clone(&object.heat),
+            })
+        };
+        routes.objects.values().filter_map(rate).collect()
     }
 
     /// Whether an object is offered to viewers now.
@@ -381,6 +429,7 @@ impl Store {
         if let Some(object) = self.routes.load().objects.get(digest) {
             object.size.store(size.0, Relaxed);
             object.offered.store(self.next_generation(), Release);
+            self.heat_changed.notify_one();
         }
     }
 
@@ -478,6 +527,15 @@ impl Namespace for Store {
         })
     }
 
+    fn heat(&self, found: &Found) -> Arc<Heat> {
+        let routes = self.routes.load();
+        let object = found.digest.and_then(|d| routes.objects.get(&d));
+        object.map_or_else(
+            || Arc::new(Heat::new(Warmth::Cold)),
+            |object| Arc::clone(&object.heat),
+        )
+    }
+
     fn served(&self, worker: usize, digest: &ObjectDigest, bytes: u64) {
         self.demand
             .count(worker, Hour::of(Timestamp::now()), *digest, bytes);
@@ -490,6 +548,19 @@ impl Namespace for Store {
             self.suspected.notify_one();
         }
     }
+}
+
+/// An object under several paths is expected to be drawn by the viewers of all.
+fn expected(items: &[PlanItem]) -> BTreeMap<ObjectDigest, Expected> {
+    let mut all = BTreeMap::new();
+    for item in items {
+        let entry = all.entry(item.digest).or_insert(Expected {
+            size: item.size,
+            drawn: Bytes(0),
+        });
+        entry.drawn.0 = entry.drawn.0.saturating_add(item.expected.0);
+    }
+    all
 }
 
 fn used(state: &State) -> Bytes {

@@ -1,7 +1,11 @@
 //! The system calls that no safe wrapper of a dependency covers. The one place of this crate with `unsafe`.
 #![allow(unsafe_code)]
 
-use crate::listen::NOT_SENT_LOWAT;
+pub mod arena;
+pub mod cache;
+pub mod keep;
+pub mod ring;
+
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
@@ -12,9 +16,9 @@ pub mod ktls;
 /// Unsent bytes (`SIOCOUTQNSD`, linux/sockios.h), which libc does not name.
 const SIOCOUTQNSD: libc::Ioctl = 0x894B;
 
-/// Bytes that a TCP socket would take now: what is left of its buffer, and of the unsent bytes that it is allowed
-/// ([`crate::listen::NOT_SENT_LOWAT`]).
-pub fn send_room(socket: &impl AsFd) -> io::Result<u64> {
+/// Bytes that a TCP socket would take now: what is left of its buffer, and of the `most` unsent bytes that it may hold
+/// (`TCP_NOTSENT_LOWAT`).
+pub fn send_room(socket: &impl AsFd, most: u32) -> io::Result<u64> {
     let fd = socket.as_fd().as_raw_fd();
     let mut unsent: libc::c_int = 0;
     // SAFETY: the descriptor is open for as long as `socket` is borrowed, and SIOCOUTQNSD writes one int to the pointer,
@@ -40,7 +44,7 @@ pub fn send_room(socket: &impl AsFd) -> io::Result<u64> {
     }
     let buffer = memory[MEMINFO_SNDBUF].saturating_sub(memory[MEMINFO_WMEM_QUEUED]);
     let unsent = u32::try_from(unsent).unwrap_or(0);
-    Ok(buffer.min(NOT_SENT_LOWAT.saturating_sub(unsent)).into())
+    Ok(buffer.min(most.saturating_sub(unsent)).into())
 }
 
 /// Length and indices of `SO_MEMINFO` (linux/sock_diag.h).

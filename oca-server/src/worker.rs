@@ -14,17 +14,19 @@ use crate::{
     listen,
     metrics::Metrics,
     namespace::{Found, Namespace},
-    tls::{Tls, kernel::KernelSeals, session::LocalTls},
+    quic::{self, Quic},
+    tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+use oca_core::budget::unsent;
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, UdpSocket},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -55,6 +57,8 @@ pub struct Shared {
     pub namespace: Arc<dyn Namespace>,
     /// Traffic counters.
     pub traffic: Arc<Traffic>,
+    /// Value of `Alt-Svc` on HTTPS over TCP.
+    pub alternative: Option<Arc<str>>,
     /// Stop signal.
     pub drain: Drain,
     /// Becomes true when the drain's limit is over.
@@ -75,6 +79,8 @@ pub struct Seed {
     pub secure: Option<(StdListener, Tls)>,
     /// Access log.
     pub log: LogSender,
+    /// HTTP/3 socket.
+    pub quic: Option<(UdpSocket, Quic)>,
     /// The rest.
     pub shared: Shared,
 }
@@ -99,6 +105,8 @@ pub struct Worker {
     pub disk: Rc<Disk>,
     /// What TLS sessions share.
     pub tls: Rc<LocalTls>,
+    /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
+    pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -116,17 +124,18 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, kernel_tls: Option<KernelSeals>, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, sealing: Sealing, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
+            disk: Rc::new(Disk::new(shared.limits.cold_memory, &shared.metrics)),
             limits: shared.limits,
             namespace: shared.namespace,
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
-            disk: Rc::default(),
-            tls: Rc::new(LocalTls::new(kernel_tls)),
+            tls: Rc::new(LocalTls::new(sealing)),
+            alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -153,6 +162,16 @@ impl Worker {
         self.traffic.worker(self.index)
     }
 
+    /// Whether no further connection is wanted.
+    pub fn is_full(&self) -> bool {
+        self.traffic.totals().connections >= self.limits.connections as u64
+    }
+
+    /// This worker's share of [`Limits::connection_memory`].
+    pub fn send_memory(&self) -> u64 {
+        self.limits.connection_memory.0 / self.traffic.workers().max(1) as u64
+    }
+
     /// Counts a response that was reset because its file failed, and has the file checked.
     pub fn fault(&self, found: &Found, cause: &'static str, error: &dyn fmt::Display) {
         tracing::error!(file = %found.file.display(), %error, "response reset");
@@ -174,10 +193,11 @@ impl Worker {
 }
 
 /// An open connection; counts itself.
-struct Open(Rc<Worker>);
+pub struct Open(Rc<Worker>);
 
 impl Open {
-    fn new(worker: &Rc<Worker>) -> Self {
+    /// Counts from here to its drop.
+    pub fn new(worker: &Rc<Worker>) -> Self {
         worker.traffic().connections.fetch_add(1, Relaxed);
         Self(Rc::clone(worker))
     }
@@ -251,11 +271,18 @@ async fn run(seed: Seed) {
     let Shared {
         drain, mut cut, done, ..
     } = seed.shared.clone();
-    let kernel_tls = seed.secure.as_ref().and_then(|(_, tls)| tls.kernel);
-    let worker = Rc::new(Worker::new(seed.index, seed.log, kernel_tls, seed.shared));
+    let none = Sealing {
+        kernel: None,
+        provider: Provider::Ring,
+    };
+    let sealing = seed.secure.as_ref().map_or(none, |(_, tls)| tls.sealing);
+    let worker = Rc::new(Worker::new(seed.index, seed.log, sealing, seed.shared));
     let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
     if let Some((listener, tls)) = seed.secure {
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
+    }
+    if let Some((socket, quic)) = seed.quic {
+        spawn_local(quic::serve(Rc::clone(&worker), socket, quic)); // ends with the LocalSet
     }
     let ticks = spawn_local(tick(Rc::clone(&worker)));
     drain.stopped().await;
@@ -324,13 +351,14 @@ async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
 }
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
-    listen::tune(&stream);
+    let open = worker.traffic.totals().connections;
+    listen::tune(&stream, unsent(worker.limits.connection_memory, open));
     let listener = if tls.is_some() { "tls" } else { "plain" };
     worker
         .counters
         .borrow_mut()
         .add("oca_connections_accepted_total", listener, 1);
-    if worker.traffic.totals().connections >= worker.limits.connections as u64 {
+    if worker.is_full() {
         return shed(worker, stream, peer, tls);
     }
     let open = Open::new(worker);

@@ -26,6 +26,8 @@ pub struct Budgets {
     pub ram_hot: Bytes,
     /// RAM set aside for connections at their limit, kernel buffers included.
     pub connection_memory: Bytes,
+    /// RAM of one worker for what comes from drives on its way to viewers.
+    pub cold_per_worker: Bytes,
     /// Rate cap of the fill.
     pub fill_rate: BitsPerSecond,
     /// Most that is sent to viewers.
@@ -56,10 +58,13 @@ pub enum BudgetError {
 }
 
 /// RAM of one connection at its worst: a TLS session and its records (about 40 KiB), the request head, and the unsent
-/// and unacknowledged bytes in the kernel's send buffer (256 KiB low-water mark, of which file pages count once).
+/// and unacknowledged bytes in the kernel's send buffer ([`unsent`], of which file pages count once).
 const CONNECTION: u64 = 96 << 10;
 /// RAM kept for the kernel, the code, the index and the fill.
 const KEPT: u64 = 192 << 20;
+/// RAM for reads from drives: at most what saturates an NVMe drive twice over, at least one read for each of some viewers.
+const MOST_COLD: u64 = 64 << 20;
+const LEAST_COLD: u64 = 4 << 20;
 /// Least memory of a machine.
 const LEAST_MEMORY: u64 = 256 << 20;
 /// Descriptors for logs, listeners, the fill and the runtime.
@@ -98,14 +103,29 @@ pub fn budgets(profile: &HardwareProfile, machine: Machine) -> Result<Budgets, B
         .min(free_descriptors - open_files * workers)
         .min(free_memory / 2 / CONNECTION);
     let connection_memory = connections * CONNECTION;
+    let rest = free_memory - connection_memory;
+    let cold = (rest / 8 / workers).clamp(LEAST_COLD, MOST_COLD);
     Ok(Budgets {
         connections: u32::try_from(connections).unwrap_or(u32::MAX),
         open_files_per_worker: u32::try_from(open_files).unwrap_or(u32::MAX),
-        ram_hot: Bytes(profile.ram_hot.0.min(free_memory - connection_memory)),
+        ram_hot: Bytes(profile.ram_hot.0.min(rest.saturating_sub(cold * workers))),
         connection_memory: Bytes(connection_memory),
+        cold_per_worker: Bytes(cold),
         fill_rate: profile.fill_rate,
         egress: profile.max_egress,
     })
+}
+
+/// Most unsent bytes that a socket may hold: enough for a fast client to be served by few large sends.
+const MOST_UNSENT: u64 = 512 << 10;
+/// Least of them: a slow client's link stays busy between two turns of the worker.
+const LEAST_UNSENT: u64 = 64 << 10;
+
+/// Unsent bytes that the socket of a new connection may hold when `open` others are there: with few of them many,
+/// with as many as fit little, so that all together stay within half of their memory.
+pub fn unsent(connection_memory: Bytes, open: u64) -> u32 {
+    let share = connection_memory.0 / 2 / open.max(1);
+    share.clamp(LEAST_UNSENT, MOST_UNSENT) as u32
 }
 
 #[cfg(test)]
@@ -150,6 +170,14 @@ mod tests {
             budgets(&p, machine(1 << 20, 1 << 20)),
             Err(BudgetError::Memory { .. })
         ));
+    }
+
+    #[test]
+    fn few_connections_get_large_sends_and_many_stay_within_their_memory() {
+        let memory = Bytes(2_000 * CONNECTION);
+        assert_eq!(u64::from(unsent(memory, 0)), MOST_UNSENT);
+        assert_eq!(u64::from(unsent(memory, 1_000)), CONNECTION);
+        assert_eq!(u64::from(unsent(memory, 2_000_000)), LEAST_UNSENT);
     }
 
     proptest! {

@@ -10,6 +10,8 @@ pub mod fill;
 pub mod fill_blocks;
 pub mod fill_rate;
 pub mod fill_room;
+pub mod h3;
+pub mod hot_set;
 pub mod media_type;
 pub mod path;
 pub mod range;

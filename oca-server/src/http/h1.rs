@@ -246,7 +246,12 @@ impl<'w> Connection<'w> {
         };
         let (content, readable) = readable(&head, too_long);
         let keep_open = head.keep_alive && readable && !self.worker.is_stopping();
-        write_head(&mut self.out, self.worker, &decision, (head.protocol, keep_open));
+        let how = How {
+            protocol: head.protocol,
+            keep_open,
+            secure: self.peer.tls.is_some(),
+        };
+        write_head(&mut self.out, self.worker, &decision, how);
         let digest = file.as_ref().and_then(|(open, _)| open.digest);
         exchange.answered(decision.status, digest);
         let Decision { body, head_only, .. } = decision;
@@ -328,7 +333,12 @@ impl<'w> Connection<'w> {
         };
         let mut exchange = Exchange::new(self.worker, protocol, self.peer, &said);
         let decision = Decision::error(status);
-        write_head(&mut self.out, self.worker, &decision, (protocol, false));
+        let how = How {
+            protocol,
+            keep_open: false,
+            secure: self.peer.tls.is_some(),
+        };
+        write_head(&mut self.out, self.worker, &decision, how);
         exchange.answered(status, None);
         let _ = to_send(decision.body, said.method == "HEAD", None, &mut self.out);
         self.wire.begin();
@@ -371,7 +381,16 @@ fn to_send(body: Body, head_only: bool, file: Option<(Rc<OpenFile>, Found)>, out
     ToSend::Nothing
 }
 
-fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: (Protocol, bool)) {
+/// How a response goes out.
+#[derive(Clone, Copy)]
+struct How {
+    protocol: Protocol,
+    keep_open: bool,
+    /// Over TLS: only there another protocol may be offered (RFC 7838 §2.1).
+    secure: bool,
+}
+
+fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: How) {
     out.clear();
     out.reserve(1024);
     let status = decision.status;
@@ -391,7 +410,10 @@ fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: 
     if status == 429 {
         let _ = write!(out, "Retry-After: {}\r\n", worker.limits.retry_after.as_secs());
     }
-    match how {
+    if let Some(alternative) = worker.alternative.as_ref().filter(|_| how.secure) {
+        let _ = write!(out, "Alt-Svc: {alternative}\r\n");
+    }
+    match (how.protocol, how.keep_open) {
         (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
         (Protocol::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         _ => {}

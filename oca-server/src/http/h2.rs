@@ -8,16 +8,17 @@ use crate::{
     files::OpenFile,
     http::{
         Peer, Protocol,
+        answer::{self, Piece, pieces},
         exchange::{End, Exchange, Said},
-        lookup::{LookUp, look_up, representation},
-        wire::LEAST_BYTES,
+        lookup::LookUp,
+        pulse::{Pulse, Verdict},
     },
     namespace::Found,
     tls::session::Session,
     worker::Worker,
 };
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
     server::conn::http2,
@@ -25,20 +26,19 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use oca_core::{
-    decision::{Body, Decision, decide},
-    path::Target,
+    decision::Decision,
     range::Slice,
     request::{Fields, Method},
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::VecDeque,
     convert::Infallible,
     future::{Future, poll_fn},
     io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -47,55 +47,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const STREAMS: u32 = 64;
 /// Bytes of one piece of a body: with [`STREAMS`] it bounds what one connection can hold.
 const PIECE: u64 = 64 << 10;
-/// Bytes that are brought from the drive before memory is asked again.
-const COLD: u64 = 1 << 20;
 /// Streams that a client may reset before we accepted them (rapid reset, CVE-2023-44487), and those that we reset.
 const RESETS: usize = 64;
 
-/// Progress of a connection's responses, for the slow-read and idle limits.
-struct Pulse {
-    running: Cell<usize>,
-    /// When the client last had taken enough, or the first of the running responses began.
-    last: Cell<Instant>,
-    /// Bytes read for it since then.
-    bytes: Cell<u64>,
-}
-
-impl Pulse {
-    fn beat(&self) {
-        self.last.set(Instant::now());
-        self.bytes.set(0);
-    }
-
-    /// What trickles is no beat: one busy stream, or small requests, would keep the stalled ones for ever.
-    fn gave(&self, bytes: u64) {
-        self.bytes.set(self.bytes.get() + bytes);
-        if self.bytes.get() >= LEAST_BYTES {
-            self.beat();
-        }
-    }
-
-    fn begin(&self) {
-        if self.running.replace(self.running.get() + 1) == 0 {
-            self.beat();
-        }
-    }
-
-    fn end(&self) {
-        self.running.set(self.running.get() - 1);
-        if self.running.get() == 0 {
-            self.beat();
-        }
-    }
-}
-
 /// Serves a connection after its TLS handshake.
 pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
-    let pulse = Rc::new(Pulse {
-        running: Cell::new(0),
-        last: Cell::new(Instant::now()),
-        bytes: Cell::new(0),
-    });
+    let pulse = Rc::<Pulse>::default();
     let service = service_fn(|request| {
         let response = respond(worker, &pulse, peer, &request);
         async move { Ok::<_, Infallible>(response) }
@@ -119,7 +76,7 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
             verdict = watch(worker, &pulse) => match verdict {
                 Verdict::Stalled => return worker.counters.borrow_mut().cut(Cut::SlowReader, 1),
                 Verdict::Idle if leaving => return,
-                Verdict::Idle => {
+                Verdict::Idle | Verdict::Well(_) => {
                     leaving = true;
                     pulse.beat(); // as long again to take leave
                 }
@@ -215,27 +172,13 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecu
     }
 }
 
-enum Verdict {
-    /// Responses run and the client takes nothing.
-    Stalled,
-    /// No response runs.
-    Idle,
-}
-
 /// Resolves when a limit is over.
 async fn watch(worker: &Worker, pulse: &Pulse) -> Verdict {
     loop {
-        let running = pulse.running.get() > 0;
-        let limit = if running {
-            worker.limits.slow_read
-        } else {
-            worker.limits.idle_time
-        };
-        let quiet = pulse.last.get().elapsed();
-        if quiet >= limit {
-            return if running { Verdict::Stalled } else { Verdict::Idle };
+        match pulse.look(&worker.limits, Instant::now()) {
+            Verdict::Well(until) => tokio::time::sleep_until(until.into()).await,
+            over => return over,
         }
-        tokio::time::sleep(limit - quiet).await;
     }
 }
 
@@ -264,23 +207,11 @@ fn respond(
     }
     let mut exchange = Exchange::new(worker, Protocol::Http2, peer, &said);
     let method = Method::parse(request.method().as_str());
-    let looked_up = match (method, Target::parse(target)) {
-        (Method::Other, _) => LookUp::Failed(405),
-        (Method::Options, _) => LookUp::Missing,
-        (_, Ok(target)) => look_up(worker, &target),
-        (_, Err(_)) => LookUp::Failed(400),
-    };
-    let (file, decision) = match &looked_up {
-        LookUp::Found(open, found) => (Some((open, found)), Ok(Some(representation(open, found)))),
-        LookUp::Missing => (None, Ok(None)),
-        LookUp::Failed(status) => (None, Err(*status)),
-    };
-    let decision = match decision {
-        Ok(facts) => decide(method, &fields, facts, worker.limits.ranges, worker.boundary()),
-        Err(status) => Decision {
-            head_only: method == Method::Head,
-            ..Decision::error(status)
-        },
+    let looked_up = answer::find(worker, method, target);
+    let decision = answer::answer(worker, method, &fields, &looked_up);
+    let file = match &looked_up {
+        LookUp::Found(open, found) => Some((open, found)),
+        LookUp::Missing | LookUp::Failed(_) => None,
     };
     exchange.answered(decision.status, file.and_then(|(open, _)| open.digest));
     let mut response = Response::new(());
@@ -293,41 +224,16 @@ fn respond(
 }
 
 fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>) {
-    let mut date = Vec::with_capacity(32);
-    worker.clock.http_date(&mut date);
-    if let Ok(date) = HeaderValue::from_bytes(&date) {
-        fields.insert(header::DATE, date);
-    }
-    fields.insert(header::SERVER, HeaderValue::from_static("nightfill"));
-    decision.fields(|name, value| {
+    let mut add = |name: &str, value: &str| {
         // Names and values are ours; a media type from a catalogue with a line break is left out.
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             fields.insert(name, value);
         }
-    });
-    if decision.status == 429 {
-        fields.insert(header::RETRY_AFTER, worker.limits.retry_after.as_secs().into());
-    }
-}
-
-enum Piece {
-    Text(Bytes),
-    File(Slice),
-}
-
-fn pieces(body: Body, head_only: bool) -> VecDeque<Piece> {
-    match body {
-        _ if head_only => VecDeque::new(),
-        Body::None | Body::File(None) => VecDeque::new(),
-        Body::Text(text) => [Piece::Text(Bytes::from_static(text.as_bytes()))].into(),
-        Body::File(Some(slice)) => [Piece::File(slice)].into(),
-        Body::Parts { parts, tail, .. } => {
-            let pairs = parts
-                .into_iter()
-                .flat_map(|p| [Piece::Text(p.head.into()), Piece::File(p.slice)]);
-            pairs.chain([Piece::Text(tail.into())]).collect()
-        }
+    };
+    answer::fields(worker, decision, &mut add);
+    if let Some(alternative) = &worker.alternative {
+        add("Alt-Svc", alternative);
     }
 }
 
@@ -335,7 +241,8 @@ fn pieces(body: Body, head_only: bool) -> VecDeque<Piece> {
 struct FileBody {
     file: Option<(Rc<OpenFile>, Found)>,
     pieces: VecDeque<Piece>,
-    /// The part of the first piece that comes from the drive.
+    /// What is being brought from the drive: no more than one piece, so that a closed window holds no memory that
+    /// others need.
     cold: Option<ColdStream>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
@@ -396,7 +303,7 @@ impl FileBody {
             None => return Poll::Ready(None),
             Some(Piece::Text(text)) => Chunk::Text(text),
             Some(Piece::File(slice)) => match self.poll_file(slice, cx) {
-                Poll::Ready(Ok(loan)) => Chunk::File(loan, 0),
+                Poll::Ready(Ok(chunk)) => chunk,
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending => {
                     self.pieces.push_front(Piece::File(slice));
@@ -414,60 +321,35 @@ impl FileBody {
     }
 
     /// Bytes from the beginning of `slice`; what is left of it is put back.
-    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Loan, ReadError>> {
-        let loan = match self.poll_cold(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(read)) => read?,
-            Poll::Ready(None) => match self.read_now(slice)? {
-                Some(loan) => loan,
-                None => {
-                    let Some((file, _)) = &self.file else {
-                        return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
-                    };
-                    let cold = Slice {
-                        len: slice.len.min(COLD),
-                        ..slice
-                    };
-                    self.cold = Some(self.worker.disk.stream(file, cold));
-                    return self.poll_file(slice, cx);
-                }
-            },
+    fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Chunk, ReadError>> {
+        let Some((file, _)) = &self.file else {
+            return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
         };
-        let n = loan.len() as u64;
+        let len = slice.len.min(PIECE);
+        let disk = &self.worker.disk;
+        let chunk = loop {
+            if let Some(cold) = &mut self.cold {
+                match ready!(cold.poll_next(cx)).transpose()? {
+                    Some(loan) => break Chunk::Text(Bytes::copy_from_slice(&loan)),
+                    None => self.cold = None,
+                }
+            }
+            let mut loan = disk.buffer();
+            let space = IoSliceMut::new(&mut loan.space()[..len as usize]);
+            if let Some(n) = disk.read_now(file, &mut [space], slice.offset)? {
+                loan.filled(n);
+                break Chunk::File(loan, 0);
+            }
+            self.cold = Some(disk.stream(file, Slice { len, ..slice }));
+        };
+        let n = chunk.remaining() as u64;
         if n < slice.len {
             self.pieces.push_front(Piece::File(Slice {
                 offset: slice.offset + n,
                 len: slice.len - n,
             }));
         }
-        Poll::Ready(Ok(loan))
-    }
-
-    /// The next bytes from the drive, if they come from there now.
-    fn poll_cold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Loan, ReadError>>> {
-        let Some(cold) = &mut self.cold else {
-            return Poll::Ready(None);
-        };
-        let next = cold.poll_next(cx);
-        if let Poll::Ready(None) = next {
-            self.cold = None;
-        }
-        next
-    }
-
-    /// What is in memory at the beginning of `slice`.
-    fn read_now(&self, slice: Slice) -> Result<Option<Loan>, ReadError> {
-        let Some((file, _)) = &self.file else {
-            return Err(ReadError::Short); // as above
-        };
-        let disk = &self.worker.disk;
-        let mut loan = disk.buffer();
-        let most = slice.len.min(PIECE) as usize;
-        let space = IoSliceMut::new(&mut loan.space()[..most]);
-        Ok(disk.read_now(file, &mut [space], slice.offset)?.map(|n| {
-            loan.filled(n);
-            loan
-        }))
+        Poll::Ready(Ok(chunk))
     }
 
     fn fault(&mut self, error: &ReadError) {
@@ -496,11 +378,7 @@ impl HttpBody for FileBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let bytes = |piece: &Piece| match piece {
-            Piece::Text(text) => text.len() as u64,
-            Piece::File(slice) => slice.len,
-        };
-        SizeHint::with_exact(self.pieces.iter().map(bytes).sum())
+        SizeHint::with_exact(self.pieces.iter().map(Piece::len).sum())
     }
 }
 

@@ -24,6 +24,10 @@ use tokio::{
 
 pub use pace::LEAST_BYTES;
 
+/// Bytes that are brought from the drive before memory is asked again.
+const COLD: u64 = 8 << 20;
+/// Longest time that bytes from the drive are held for a client that does not take them.
+const HOLD: Duration = Duration::from_millis(100);
 /// Longest wait for the peer's end after ours, and most bytes read in it (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;

@@ -115,6 +115,54 @@ fn an_object_without_a_path_is_verified_before_it_is_offered() {
 }
 
 #[test]
+fn what_the_plan_calls_hot_is_held_in_memory_within_the_budget() {
+    use crate::{drain::Drain, sys::cache::cached_pages};
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap(); // on a drive
+    let store = Arc::new(Store::open(dir.path(), WIDE, 1).unwrap());
+    let objects: Vec<Made> = (0..3).map(|seed| made(seed, 300_000)).collect();
+    let draws = |times: [u64; 3]| {
+        let items = objects.iter().zip(times).map(|(m, times)| PlanItem {
+            expected: Bytes(times * 300_000),
+            ..m.item.clone()
+        });
+        let items: Vec<_> = items.collect();
+        store.adopt(&items, &[]).unwrap();
+    };
+    draws([1, 3, 2]);
+    objects.iter().for_each(|m| fill(&store, m).unwrap());
+    let metrics = Arc::new(Metrics::new());
+    let keeper = keeper::Keeper::new(store.clone(), Bytes(700_000), metrics.clone(), Drain::default());
+    let in_memory = || -> Vec<bool> {
+        let look = |m: &Made| {
+            let file = fs::File::open(store.layout().object(&m.item.digest)).unwrap();
+            posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+            cached_pages(&file, 0, 300_000).unwrap() > 0
+        };
+        objects.iter().map(look).collect()
+    };
+    let held = || metrics.gauge("oca_ram_hot_bytes", &["held"]).get();
+    keeper.settle();
+    if held() == 0.0 {
+        return; // the limit on locked memory is lower here
+    }
+    assert_eq!((in_memory(), held()), (vec![false, true, true], 600_000.0));
+    let warmth = |m: &Made| store.heat(&store.find(&m.item.path).unwrap()).get();
+    assert_eq!(
+        (warmth(&objects[0]), warmth(&objects[1])),
+        (Warmth::Cold, Warmth::Kept)
+    );
+    // A suspect's memory is given up until it was verified anew.
+    store.suspect(&objects[1].item.digest);
+    keeper.settle();
+    assert_eq!((in_memory(), held()), (vec![false, false, true], 300_000.0));
+    assert!(store.release(&objects[1].item.digest).unwrap());
+    draws([9, 8, 0]);
+    keeper.settle();
+    assert_eq!((in_memory(), held()), (vec![true, true, false], 600_000.0));
+}
+
+#[test]
 fn a_damaged_index_is_named_with_its_mend() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("index.json"), "{").unwrap();

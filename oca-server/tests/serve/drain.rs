@@ -93,7 +93,12 @@ fn wrong_starts_are_one_clear_line() {
     let (cert, key) = crate::support::certificate(root.path());
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
     for (args, code, says) in [
-        (vec!["--quic-listen", "127.0.0.1:0"], 1, "not built yet"),
+        (
+            vec!["--quic-listen", "127.0.0.1:0", "--cert", cert, "--key", "/no/key"],
+            1,
+            "/no/key",
+        ),
+        (vec!["--quic-listen", "127.0.0.1:0"], 2, "--cert"),
         (vec!["--profile", "mainframe"], 1, "mainframe"),
         (vec!["--admin-listen", &taken], 1, "--admin-listen"),
         (

@@ -7,8 +7,11 @@
 mod connections;
 mod drain;
 mod faults;
+mod h3;
+mod h3_client;
 mod log_and_admin;
 mod nginx;
 mod nginx_table;
 mod support;
 mod tls;
+mod tls_sessions;

@@ -107,6 +107,9 @@ impl Server {
     pub fn tls(&self) -> SocketAddr {
         self.addr("tls")
     }
+    pub fn quic(&self) -> SocketAddr {
+        self.addr("quic")
+    }
     pub fn admin(&self) -> SocketAddr {
         self.addr("admin")
     }

@@ -1,7 +1,7 @@
 //! Plain text: the head by `send`, the file by `sendfile`, so that no byte of a body passes through this process.
 
 use super::{
-    SendError,
+    COLD, HOLD, SendError,
     pace::{Pace, writable},
 };
 use crate::{
@@ -12,13 +12,11 @@ use nix::{errno::Errno, sys::sendfile::sendfile64};
 use oca_core::range::Slice;
 use socket2::SockRef;
 use std::{io, rc::Rc};
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 /// Most bytes of one `sendfile`: bounds how long one call can keep the worker.
 const CALL: u64 = 512 << 10;
-/// Bytes that are brought from the drive before memory is asked again.
-const COLD: u64 = 2 << 20;
-/// Bytes after which a connection that could go on lets the others have their turn.
+/// Bytes after which a connection that could go on lets the others have their turn, and that memory is asked for together.
 const TURN: u64 = 2 << 20;
 
 /// Sends `bytes`; with `more` they may wait in the kernel for what comes next.
@@ -54,21 +52,14 @@ pub async fn send_file(
     (disk, pace): (&Rc<Disk>, &mut Pace),
     mut sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
-    let (mut left, mut turn) = (slice, 0);
+    let mut left = slice;
     while left.len > 0 {
-        let piece = Slice {
-            len: left.len.min(CALL),
+        let turn = Slice {
+            len: left.len.min(TURN),
             ..left
         };
-        let done = match disk.resident(file, piece) {
-            0 => {
-                let cold = Slice {
-                    len: left.len.min(COLD),
-                    ..left
-                };
-                send_cold(stream, file, (cold, cold.len < left.len), (disk, pace), &mut sent).await?;
-                cold.len
-            }
+        let done = match disk.resident(file, turn) {
+            0 => send_cold(stream, file, left, (disk, pace), &mut sent).await?,
             len => {
                 sendfile(stream, file, Slice { len, ..left }, pace, &mut sent).await?;
                 len
@@ -76,32 +67,69 @@ pub async fn send_file(
         };
         left.offset += done;
         left.len -= done;
-        turn += done;
-        if turn >= TURN {
+        if left.len > 0 {
             tokio::task::yield_now().await;
-            turn = 0;
         }
     }
     Ok(())
 }
 
-/// Sends a slice from the drive. Its last bytes wait for nothing unless `more` of the file follows.
+/// Sends the beginning of a slice from the drive, at most [`COLD`] bytes; answers how many.
 async fn send_cold(
     stream: &TcpStream,
     file: &Rc<OpenFile>,
-    (slice, more): (Slice, bool),
+    slice: Slice,
     (disk, pace): (&Rc<Disk>, &mut Pace),
     sent: &mut impl FnMut(u64),
-) -> Result<(), SendError> {
-    let mut cold = disk.stream(file, slice);
-    let mut left = slice.len;
+) -> Result<u64, SendError> {
+    let all = slice.len.min(COLD);
+    let mut cold = disk.stream(file, Slice { len: all, ..slice });
+    let mut done = 0;
     while let Some(piece) = cold.next().await {
         let piece = piece?;
-        left -= piece.len() as u64;
-        send(stream, &piece, more || left > 0, pace).await?;
-        sent(piece.len() as u64);
+        let more = done + (piece.len() as u64) < slice.len;
+        let n = send_held(stream, &piece, more, pace).await?;
+        sent(n as u64);
+        done += n as u64;
+        if n < piece.len() {
+            // The rest is read again when the client takes more: no client keeps memory that others need.
+            drop((piece, cold));
+            writable(stream, pace).await?;
+            break;
+        }
     }
-    Ok(())
+    Ok(done)
+}
+
+/// Sends what the client takes within [`HOLD`]; answers how much.
+async fn send_held(
+    stream: &TcpStream,
+    bytes: &[u8],
+    more: bool,
+    pace: &mut Pace,
+) -> Result<usize, SendError> {
+    let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+    let mut done = 0;
+    while done < bytes.len() {
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            SockRef::from(stream).send_with_flags(&bytes[done..], flags)
+        });
+        match sent {
+            Ok(n) => {
+                pace.given += n as u64;
+                done += n;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                match timeout(HOLD, writable(stream, pace)).await {
+                    Ok(result) => result?,
+                    Err(_) => break,
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(SendError::Client(e)),
+        }
+    }
+    Ok(done)
 }
 
 async fn sendfile(
@@ -114,8 +142,9 @@ async fn sendfile(
     let mut left = slice.len;
     let mut offset = i64::try_from(slice.offset).map_err(|_| ReadError::Short)?; // no file is that long
     while left > 0 {
+        let call = left.min(CALL) as usize;
         let result = stream.try_io(Interest::WRITABLE, || {
-            Ok(sendfile64(stream, &file.file, Some(&mut offset), left as usize)?)
+            Ok(sendfile64(stream, &file.file, Some(&mut offset), call)?)
         });
         match result {
             Ok(0) => return Err(ReadError::Short.into()),

@@ -2,7 +2,7 @@
 //! A batch is as large as the socket has room for, so that next to nothing is sealed that must wait.
 
 use super::{
-    SendError,
+    COLD, HOLD, SendError,
     pace::{Pace, writable},
     plain,
 };
@@ -17,15 +17,12 @@ use std::{
     io::{self, IoSliceMut},
     rc::Rc,
 };
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 /// Bytes after which a connection that could go on lets the others have their turn.
 const TURN: u64 = 2 << 20;
 /// Most bytes that were held back and still share the first record with the file.
 const MAX_HEAD: usize = 8 << 10;
-/// Bytes that are brought from the drive before memory is asked again.
-const COLD: u64 = 2 << 20;
-
 /// Sends what was held back and a slice of a file.
 pub async fn send_file(
     session: &mut Session,
@@ -53,19 +50,16 @@ pub async fn send_file(
         let done = match batch {
             Ok(n) => {
                 sent(n as u64);
+                pace.given += n as u64;
                 n as u64
             }
             Err(Stop::Cold) => {
-                let cold = Slice {
-                    len: left.len.min(COLD),
-                    ..left
-                };
-                send_cold(session, &mut head, disk.stream(file, cold), pace, &mut sent).await?;
-                cold.len
+                let len = left.len.min(COLD);
+                let cold = disk.stream(file, Slice { len, ..left });
+                send_cold(session, &mut head, cold, pace, &mut sent).await?
             }
             Err(Stop::Failed(error)) => return Err(error),
         };
-        pace.given += done;
         head.clear();
         left.offset += done;
         left.len -= done;
@@ -97,27 +91,43 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Sends what comes from the drive.
+/// Sends what comes from the drive; answers how much. What the client does not take within [`HOLD`] is read again when
+/// it takes more: no client keeps memory that others need.
 async fn send_cold(
     session: &mut Session,
     head: &mut Vec<u8>,
     mut cold: ColdStream,
     pace: &mut Pace,
     sent: &mut impl FnMut(u64),
-) -> Result<(), SendError> {
+) -> Result<u64, SendError> {
+    let mut done = 0;
     while let Some(piece) = cold.next().await {
         let piece = piece?;
-        send_bytes(session, head, &piece, pace).await?;
-        head.clear();
-        sent(piece.len() as u64);
-        pace.given += piece.len() as u64;
+        let mut left = &piece[..];
+        while !left.is_empty() {
+            match timeout(HOLD, ready(session, pace)).await {
+                Ok(result) => result?,
+                Err(_) => return Ok(done),
+            }
+            let n = send_some(session, head, left)?;
+            head.clear();
+            left = &left[n..];
+            sent(n as u64);
+            pace.given += n as u64;
+            done += n as u64;
+        }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Sends bytes that are in memory. With `more` the kernel that seals may keep them for a record with what comes next:
 /// without an end, if nothing does.
-pub async fn send(session: &mut Session, bytes: &[u8], more: bool, pace: &mut Pace) -> Result<(), SendError> {
+pub async fn send(
+    session: &mut Session,
+    mut bytes: &[u8],
+    more: bool,
+    pace: &mut Pace,
+) -> Result<(), SendError> {
     if session.settled().kernel {
         while session.owes_keys() {
             writable(session.tcp(), pace).await?;
@@ -126,23 +136,19 @@ pub async fn send(session: &mut Session, bytes: &[u8], more: bool, pace: &mut Pa
         session.count(bytes.len() as u64);
         return plain::send(session.tcp(), bytes, more, pace).await;
     }
-    send_bytes(session, &[], bytes, pace).await
-}
-
-async fn send_bytes(
-    session: &mut Session,
-    mut head: &[u8],
-    mut bytes: &[u8],
-    pace: &mut Pace,
-) -> Result<(), SendError> {
-    while !(bytes.is_empty() && head.is_empty()) {
+    while !bytes.is_empty() {
         ready(session, pace).await?;
-        let most = (session.room() - head.len()).min(bytes.len());
-        let n = session.send_batch(head, most, |spaces| Ok::<_, io::Error>(copy(bytes, spaces)));
-        bytes = &bytes[n.map_err(SendError::Client)?..];
-        head = &[];
+        bytes = &bytes[send_some(session, &[], bytes)?..];
     }
     Ok(())
+}
+
+/// Seals and sends `head` and as much of `bytes` as the socket has room for; answers how much of `bytes`.
+fn send_some(session: &mut Session, head: &[u8], bytes: &[u8]) -> Result<usize, SendError> {
+    let most = (session.room() - head.len()).min(bytes.len());
+    session
+        .send_batch(head, most, |spaces| Ok::<_, io::Error>(copy(bytes, spaces)))
+        .map_err(SendError::Client)
 }
 
 /// Fills the spaces from the front.
