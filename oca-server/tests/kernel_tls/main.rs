@@ -182,11 +182,8 @@ fn nothing_waits_and_nothing_is_short(facts: &Facts) {
     }
     let cut = facts.one("get cut");
     assert_ne!(value(cut, "rc"), "0", "{cut}");
-    assert_eq!(
-        (number(cut, "tx"), number(cut, "sendfile")),
-        (1, CUT as u64),
-        "{cut}"
-    );
+    assert!((1..=CUT as u64).contains(&number(cut, "sendfile")), "{cut}");
+    assert_eq!(number(cut, "tx"), 1, "{cut}");
     assert!(facts.one("error cut").contains("reset"));
 }
 
