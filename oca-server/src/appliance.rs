@@ -286,6 +286,7 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
             tickets: Some(config.root.join("tickets.key")),
             ..e
         }),
+        name: config.id.as_str().into(),
         workers: settled.workers,
         limits: Limits::from_budgets(&settled.budgets),
         access_log: AccessLogTarget::parse(&config.access_log),

@@ -268,7 +268,7 @@ fn encrypted(r: &mut Reader<'_>, folder: &Path) -> Option<EncryptedConfig> {
     ];
     if given.iter().any(|(_, given)| *given) {
         for (name, _) in given.into_iter().filter(|(_, given)| !given) {
-            let mend = "tls_listen (or quic_listen), cert and key belong together: give all three or none";
+            let mend = "tls_listen, cert and key belong together: give all three or none (quic_listen does for tls_listen)";
             r.missing(name, mend);
         }
     }
@@ -376,9 +376,9 @@ mod tests {
             "a.toml:7: min_free: boolean is not a size",
             "a.toml:9: join_token: is empty",
             "a.toml: base_url: give the URL",
-            "a.toml: key: tls_listen (or quic_listen), cert and key belong together",
+            "a.toml: key: tls_listen, cert and key belong together",
             "a.toml: root: give the folder",
-            "a.toml: tls_listen: tls_listen (or quic_listen), cert and key belong together",
+            "a.toml: tls_listen: tls_listen, cert and key belong together",
         ];
         for e in expected {
             assert!(

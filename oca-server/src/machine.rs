@@ -4,7 +4,7 @@
 use cdn_types::{Bytes, profile::HardwareProfile};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use oca_core::budget::Machine;
-use std::{fs, num::NonZeroUsize, path::Path, thread};
+use std::{fs, num::NonZeroUsize, path::Path, sync::Arc, thread};
 
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,13 @@ pub fn profile(name_or_file: &str) -> Result<HardwareProfile, ProfileArgError> {
     };
     let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
     HardwareProfile::parse(&text).map_err(|e| wrong(e.to_string()))
+}
+
+/// The machine's name, as far as it is letters, digits and the like.
+pub fn name() -> Arc<str> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "-._".contains(*c);
+    name.trim().chars().filter(plain).collect::<String>().into()
 }
 
 /// As many workers as this process may use cores.

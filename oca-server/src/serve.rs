@@ -158,6 +158,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
     Ok(ServerConfig {
         listen: args.listen,
         encrypted,
+        name: machine::name(),
         workers,
         limits: args.limits.apply(Limits::from_budgets(&budgets)),
         access_log: AccessLogTarget::parse(&args.access_log),

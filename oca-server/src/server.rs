@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// HTTPS with HTTP/1.1 and HTTP/2, and HTTP/3.
     pub encrypted: Option<EncryptedConfig>,
+    /// The appliance's name, as players are told it (`CMSD-Dynamic`).
+    pub name: Arc<str>,
     /// Worker threads; at least 1, and as many as `traffic` was made for.
     pub workers: usize,
     /// What clients may use.
@@ -133,6 +135,7 @@ impl Server {
         let ServerConfig {
             listen,
             encrypted,
+            name,
             workers,
             limits,
             access_log,
@@ -163,6 +166,7 @@ impl Server {
             metrics,
             namespace,
             traffic,
+            name,
             alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),
             drain,
             cut: cut_rx,

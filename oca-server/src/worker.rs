@@ -59,6 +59,8 @@ pub struct Shared {
     pub traffic: Arc<Traffic>,
     /// Value of `Alt-Svc` on HTTPS over TCP.
     pub alternative: Option<Arc<str>>,
+    /// The appliance's name, as players are told it.
+    pub name: Arc<str>,
     /// Stop signal.
     pub drain: Drain,
     /// Becomes true when the drain's limit is over.
@@ -105,6 +107,10 @@ pub struct Worker {
     pub disk: Rc<Disk>,
     /// What TLS sessions share.
     pub tls: Rc<LocalTls>,
+    /// The appliance's name, as players are told it.
+    pub name: Arc<str>,
+    /// Running responses that their players need at once.
+    pub urgent: Rc<Cell<usize>>,
     /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
     pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
@@ -135,6 +141,8 @@ impl Worker {
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
             tls: Rc::new(LocalTls::new(sealing)),
+            name: shared.name,
+            urgent: Rc::default(),
             alternative: shared.alternative,
             traffic: shared.traffic,
             stopping: Cell::new(false),
@@ -155,6 +163,11 @@ impl Worker {
         if !self.is_stopping() {
             self.stop.notified().await;
         }
+    }
+
+    /// Whether nine tenths of the connections that are allowed are there: players may want to look elsewhere.
+    pub fn is_pressed(&self) -> bool {
+        self.traffic.totals().connections * 10 >= self.limits.connections as u64 * 9
     }
 
     /// This worker's traffic counters.

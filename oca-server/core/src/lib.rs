@@ -13,6 +13,8 @@ pub mod fill_room;
 pub mod h3;
 pub mod hot_set;
 pub mod media_type;
+pub mod pacing;
 pub mod path;
+pub mod priority;
 pub mod range;
 pub mod request;

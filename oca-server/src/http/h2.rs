@@ -10,14 +10,17 @@ use crate::{
         Peer, Protocol,
         answer::{self, Piece, pieces},
         exchange::{End, Exchange, Said},
+        lanes::{Lanes, PATIENCE},
         lookup::LookUp,
         pulse::{Pulse, Verdict},
     },
     namespace::Found,
+    sys::path::{self, Path},
     tls::session::Session,
     worker::Worker,
 };
 use bytes::{Buf, Bytes};
+use cdn_types::BitsPerSecond;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -27,21 +30,25 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use oca_core::{
     decision::Decision,
+    priority::Priority,
     range::Slice,
     request::{Fields, Method},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     convert::Infallible,
     future::{Future, poll_fn},
     io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
     time::Instant,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// Requests of one connection at once: a player asks for a few segments and playlists at a time.
 const STREAMS: u32 = 64;
@@ -52,12 +59,17 @@ const RESETS: usize = 64;
 
 /// Serves a connection after its TLS handshake.
 pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
-    let pulse = Rc::<Pulse>::default();
+    let session = Rc::new(RefCell::new(session));
+    let shared = Rc::new(Shared {
+        pulse: Pulse::default(),
+        lanes: Lanes::default(),
+        session: Rc::downgrade(&session),
+        rate: Cell::new(None),
+    });
     let service = service_fn(|request| {
-        let response = respond(worker, &pulse, peer, &request);
+        let response = respond(worker, &shared, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
-    let session = Rc::new(RefCell::new(session));
     let io = TokioIo::new(Gathered(Rc::clone(&session)));
     let mut connection = pin!(builder(worker).serve_connection(io, service));
     let mut leaving = false;
@@ -73,12 +85,12 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
                 Step::Leave => leaving = true,
             },
             () = worker.stopped(), if !leaving => leaving = true,
-            verdict = watch(worker, &pulse) => match verdict {
+            verdict = watch(worker, &shared.pulse) => match verdict {
                 Verdict::Stalled => return worker.counters.borrow_mut().cut(Cut::SlowReader, 1),
                 Verdict::Idle if leaving => return,
                 Verdict::Idle | Verdict::Well(_) => {
                     leaving = true;
-                    pulse.beat(); // as long again to take leave
+                    shared.pulse.beat(); // as long again to take leave
                 }
             },
         }
@@ -182,9 +194,44 @@ async fn watch(worker: &Worker, pulse: &Pulse) -> Verdict {
     }
 }
 
+/// What the responses of a connection share.
+struct Shared {
+    pulse: Pulse,
+    lanes: Lanes,
+    session: Weak<RefCell<Session>>,
+    /// The rate that the socket is bound to.
+    rate: Cell<Option<BitsPerSecond>>,
+}
+
+impl Shared {
+    /// What TCP knows of the path to the client.
+    fn path(&self) -> Option<Path> {
+        self.with_session(|session| path::path(session.tcp()).ok())
+            .flatten()
+    }
+
+    /// Binds the socket to what is enough for all responses that run.
+    fn pace(&self) {
+        let rate = self.lanes.rate();
+        let bytes = rate.map(|r| r.0 / 8);
+        if rate != self.rate.get()
+            && self.with_session(|session| path::set_pace(session.tcp(), bytes).is_ok()) == Some(true)
+        {
+            self.rate.set(rate);
+        }
+    }
+
+    /// Absent when the connection is gone.
+    fn with_session<T>(&self, ask: impl FnOnce(&Session) -> T) -> Option<T> {
+        let session = self.session.upgrade()?;
+        let session = session.try_borrow().ok()?;
+        Some(ask(&session))
+    }
+}
+
 fn respond(
     worker: &Rc<Worker>,
-    pulse: &Rc<Pulse>,
+    shared: &Rc<Shared>,
     peer: Peer,
     request: &Request<Incoming>,
 ) -> Response<FileBody> {
@@ -200,8 +247,11 @@ fn respond(
         host,
         ..Said::default()
     };
-    let mut fields = Fields::default();
+    let (mut fields, mut priority) = (Fields::default(), Priority::default());
     for (name, value) in request.headers() {
+        if name == "priority" {
+            priority = Priority::parse(value.as_bytes());
+        }
         said.take(name.as_str(), value.as_bytes());
         fields.take(name.as_str(), value.as_bytes());
     }
@@ -217,13 +267,14 @@ fn respond(
     let mut response = Response::new(());
     *response.status_mut() =
         StatusCode::from_u16(decision.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    write_fields(response.headers_mut(), worker, &decision);
+    let told = exchange.told(|| shared.path());
+    write_fields(response.headers_mut(), worker, &decision, told.as_deref());
     let pieces = pieces(decision.body, decision.head_only);
     let file = file.map(|(open, found)| (Rc::clone(open), found.clone()));
-    response.map(|()| FileBody::new(file, pieces, exchange, Rc::clone(pulse)))
+    response.map(|()| FileBody::new(file, pieces, exchange, (priority, Rc::clone(shared))))
 }
 
-fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>) {
+fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>, told: Option<&str>) {
     let mut add = |name: &str, value: &str| {
         // Names and values are ours; a media type from a catalogue with a line break is left out.
         let name = HeaderName::from_bytes(name.as_bytes());
@@ -235,6 +286,9 @@ fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>
     if let Some(alternative) = &worker.alternative {
         add("Alt-Svc", alternative);
     }
+    if let Some(told) = told {
+        add("CMSD-Dynamic", told);
+    }
 }
 
 /// A body that is read as it is asked for.
@@ -245,7 +299,11 @@ struct FileBody {
     /// others need.
     cold: Option<ColdStream>,
     exchange: Exchange,
-    pulse: Rc<Pulse>,
+    shared: Rc<Shared>,
+    /// Its number among the responses of the connection.
+    lane: u64,
+    /// Until it asks again although another goes first.
+    patience: Option<Pin<Box<Sleep>>>,
     worker: Rc<Worker>,
 }
 
@@ -280,21 +338,40 @@ impl FileBody {
         file: Option<(Rc<OpenFile>, Found)>,
         pieces: VecDeque<Piece>,
         mut exchange: Exchange,
-        pulse: Rc<Pulse>,
+        (priority, shared): (Priority, Rc<Shared>),
     ) -> Self {
         if pieces.is_empty() {
             exchange.ended(End::Complete);
         }
-        pulse.begin();
+        shared.pulse.begin();
+        let lane = shared.lanes.enter(priority, exchange.rate(), Instant::now());
+        shared.pace();
         let worker = Rc::clone(exchange.worker());
         Self {
             file,
             pieces,
             cold: None,
             exchange,
-            pulse,
+            shared,
+            lane,
+            patience: None,
             worker,
         }
+    }
+
+    /// Waits for the responses that go first.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self
+            .shared
+            .lanes
+            .poll_turn(self.lane, Instant::now(), cx)
+            .is_pending()
+        {
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            ready!(patience.as_mut().poll(cx));
+            self.patience = None;
+        }
+        Poll::Ready(())
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
@@ -312,7 +389,7 @@ impl FileBody {
             },
         };
         let len = chunk.remaining() as u64;
-        self.pulse.gave(len);
+        self.shared.pulse.gave(len);
         self.exchange.sent(len);
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
@@ -369,6 +446,7 @@ impl HttpBody for FileBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, ReadError>>> {
+        ready!(self.poll_turn(cx));
         self.poll_next(cx)
             .map(|next| next.map(|piece| piece.map(Frame::data).inspect_err(|error| self.fault(error))))
     }
@@ -384,6 +462,9 @@ impl HttpBody for FileBody {
 
 impl Drop for FileBody {
     fn drop(&mut self) {
-        self.pulse.end();
+        self.exchange.carried(|| self.shared.path());
+        self.shared.lanes.leave(self.lane);
+        self.shared.pace();
+        self.shared.pulse.end();
     }
 }

@@ -10,8 +10,11 @@ mod sealed;
 use crate::{
     disk::{Disk, ReadError},
     files::OpenFile,
+    sys::path::{self, Path},
     tls::session::Session,
+    worker::Worker,
 };
+use cdn_types::BitsPerSecond;
 use oca_core::range::Slice;
 use pace::Pace;
 use socket2::SockRef;
@@ -25,7 +28,7 @@ use tokio::{
 pub use pace::LEAST_BYTES;
 
 /// Bytes that are brought from the drive before memory is asked again.
-const COLD: u64 = 8 << 20;
+pub const COLD: u64 = 8 << 20;
 /// Longest time that bytes from the drive are held for a client that does not take them.
 const HOLD: Duration = Duration::from_millis(100);
 /// Longest wait for the peer's end after ours, and most bytes read in it (RFC 9112 §9.6).
@@ -56,26 +59,34 @@ enum Kind {
 pub struct Wire {
     kind: Kind,
     pace: Pace,
+    /// Bytes a second that the socket is bound to.
+    rate: Option<u64>,
     mid_response: bool,
 }
 
 impl Wire {
-    /// Over TCP; a client that takes less than [`LEAST_BYTES`] in `slow` is cut.
-    pub fn plain(stream: TcpStream, slow: Duration) -> Self {
-        Self::new(Kind::Plain(stream), slow)
+    /// Over TCP; a client that takes less than [`LEAST_BYTES`] in the slow-read time is cut.
+    pub fn plain(stream: TcpStream, worker: &Worker) -> Self {
+        Self::new(Kind::Plain(stream), worker)
     }
 
     /// Over TLS, after the handshake.
-    pub fn tls(session: Session, slow: Duration) -> Self {
-        Self::new(Kind::Tls(Box::new(session), Vec::new()), slow)
+    pub fn tls(session: Session, worker: &Worker) -> Self {
+        Self::new(Kind::Tls(Box::new(session), Vec::new()), worker)
     }
 
-    fn new(kind: Kind, slow: Duration) -> Self {
+    fn new(kind: Kind, worker: &Worker) -> Self {
         Self {
             kind,
-            pace: Pace::new(slow),
+            pace: Pace::new(worker.limits.slow_read, Rc::clone(&worker.urgent)),
+            rate: None,
             mid_response: false,
         }
+    }
+
+    /// What TCP knows of the path to the client.
+    pub fn path(&self) -> Option<Path> {
+        path::path(self.tcp()).ok()
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -99,9 +110,13 @@ impl Wire {
     }
 
     /// From here to [`end`](Self::end) a drop resets the connection.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, rate: Option<BitsPerSecond>, urgent: bool) {
         self.mid_response = true;
-        self.pace = Pace::new(self.pace.slow);
+        self.pace.begin(urgent);
+        let rate = rate.map(|r| r.0 / 8);
+        if rate != self.rate && path::set_pace(self.tcp(), rate).is_ok() {
+            self.rate = rate;
+        }
     }
 
     /// Gives everything that was held back to the kernel; the response is whole.

@@ -31,7 +31,7 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(PATIENCE * 2, test)
+        tokio::time::timeout(PATIENCE * 6, test)
             .await
             .expect("it takes too long")
     })

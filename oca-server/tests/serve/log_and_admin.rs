@@ -113,11 +113,7 @@ fn doctor_measures_this_machine_and_names_a_wrong_folder() {
     let found = |what: &str| findings.iter().find(|f| f["what"] == what).unwrap()["found"].to_string();
     assert!(found("sealing AES-128-GCM").contains("GB/s a core"));
     assert!(found("cores").contains("for this process"));
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        0,
-        "nothing is left"
-    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
     let out = run(&["--root", "/nonexistent"]);
     let text = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(1));

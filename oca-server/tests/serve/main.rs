@@ -4,6 +4,7 @@
     reason = "a test's helpers fail by panicking, like the tests"
 )]
 
+mod cmcd;
 mod connections;
 mod drain;
 mod faults;

@@ -19,8 +19,6 @@ use std::{
 };
 use tokio::time::{timeout, timeout_at};
 
-/// Bytes after which a connection that could go on lets the others have their turn.
-const TURN: u64 = 2 << 20;
 /// Most bytes that were held back and still share the first record with the file.
 const MAX_HEAD: usize = 8 << 10;
 /// Sends what was held back and a slice of a file.
@@ -64,7 +62,7 @@ pub async fn send_file(
         left.offset += done;
         left.len -= done;
         turn += done;
-        if turn >= TURN {
+        if turn >= pace.turn() {
             tokio::task::yield_now().await;
             turn = 0;
         }
