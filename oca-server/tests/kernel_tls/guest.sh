@@ -95,10 +95,6 @@ more="--next --http1.1 -sS --cacert /cert.pem -m 25 -w %{http_code}/%{http_versi
 get small 5 --http1.1 -o /tmp/b1 $site/none $more -I -o /tmp/b2 $site/film.mp4 $more -o /tmp/b3 $site/empty.mp4 \
   $more -r 0-9,70000-79999 -o /tmp/b4 $site/film.mp4 $more -H 'Connection: close' -o /tmp/b5 $site/film.mp4
 
-# What must come from the drive first.
-echo 3 >/proc/sys/vm/drop_caches
-get cold 1 --http1.1 -o /tmp/b1 $site/film.mp4
-
 # A slow reader at the end of its connection.
 get slow 1 --http1.1 --limit-rate 2M -H 'Connection: close' -o /tmp/b1 $site/film.mp4
 
@@ -131,6 +127,10 @@ head -c $first /tmp/answers | tail -c 1500000 >/tmp/first
 tail -c 1500000 /tmp/answers >/tmp/second
 say "bodies $size $(sum /tmp/first) $(sum /tmp/second)"
 get after 1 --http1.1 -o /tmp/b1 $site/film.mp4
+
+# What must come from the drive first.
+echo 3 >/proc/sys/vm/drop_caches
+get cold 1 --http1.1 -o /tmp/b1 $site/film.mp4
 
 say "log $(grep -c . /tmp/log) lines"
 tail -n 40 /tmp/log
