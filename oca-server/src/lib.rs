@@ -13,6 +13,8 @@ pub mod doctor;
 pub mod drain;
 mod files;
 pub mod fill;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod limits;
 mod listen;
