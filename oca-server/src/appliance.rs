@@ -25,7 +25,10 @@ use cdn_types::{
     api::v1::{Capacity, JoinRequest},
 };
 use clap::Args;
-use oca_core::budget::Budgets;
+use oca_core::{
+    budget::Budgets,
+    placement::{Placement, placement},
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -55,6 +58,7 @@ struct Settled {
     config: Config,
     profile: String,
     workers: usize,
+    placement: Placement,
     budgets: Budgets,
     capacity: Capacity,
     /// What will not work as written, and does not keep it from starting.
@@ -87,6 +91,7 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         ("root", c.root.display().to_string()),
         ("profile", settled.profile.clone()),
         ("workers", settled.workers.to_string()),
+        ("placement", settled.placement.to_string()),
         (
             "storage",
             format!("{}, leaving {} of the file system free", k.storage, c.min_free),
@@ -171,6 +176,7 @@ fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
     };
     Ok(Settled {
         warnings: too_much.then(warning).into_iter().collect(),
+        placement: placement(&profile, &machine::topology(), workers),
         profile: profile.name,
         workers,
         budgets,
@@ -287,6 +293,7 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
             ..e
         }),
         workers: settled.workers,
+        placement: settled.placement.clone(),
         limits: Limits::from_budgets(&settled.budgets),
         access_log: AccessLogTarget::parse(&config.access_log),
         metrics,

@@ -17,6 +17,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
+use oca_core::placement::placement;
 use serde::Serialize;
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -159,6 +160,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         listen: args.listen,
         encrypted,
         workers,
+        placement: placement(&profile, &machine::topology(), workers),
         limits: args.limits.apply(Limits::from_budgets(&budgets)),
         access_log: AccessLogTarget::parse(&args.access_log),
         metrics: Arc::new(Metrics::new()),

@@ -14,5 +14,6 @@ pub mod h3;
 pub mod hot_set;
 pub mod media_type;
 pub mod path;
+pub mod placement;
 pub mod range;
 pub mod request;
