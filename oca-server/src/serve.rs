@@ -87,6 +87,9 @@ struct LimitArgs {
     /// Most connections at once [default: by the profile]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
+    /// Longest time for a TLS handshake
+    #[arg(long, value_name = "SECONDS")]
+    handshake_seconds: Option<u64>,
     /// Longest time for a request's head
     #[arg(long, value_name = "SECONDS")]
     header_seconds: Option<u64>,
@@ -109,6 +112,7 @@ impl LimitArgs {
             }
         };
         set(&mut limits.header_time, self.header_seconds);
+        set(&mut limits.handshake_time, self.handshake_seconds);
         set(&mut limits.idle_time, self.idle_seconds);
         set(&mut limits.slow_read, self.slow_read_seconds);
         limits.connections = self.max_connections.unwrap_or(limits.connections);
