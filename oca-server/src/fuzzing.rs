@@ -35,8 +35,11 @@ use std::fmt::Debug;
 #[path = "../core/tests/range_model/model.rs"]
 mod range_model;
 
-/// All targets, by the names of their corpora.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target: the name of its corpus, and what it does with any bytes.
+pub type FuzzTarget = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [FuzzTarget; 6] = [
     ("request_head", request_head),
     ("range", range),
     ("h3_request", h3_request),

@@ -38,10 +38,13 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
         .join(target);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("the folder can be read").path())
         .collect();
     files.sort();
-    files.iter().map(|file| fs::read(file).unwrap()).collect()
+    files
+        .iter()
+        .map(|file| fs::read(file).expect("it is a file"))
+        .collect()
 }
 
 /// Changes a few places of `input`, borrowing from `other`.
