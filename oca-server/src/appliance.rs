@@ -26,7 +26,10 @@ use cdn_types::{
     api::v1::{Capacity, JoinRequest},
 };
 use clap::Args;
-use oca_core::budget::Budgets;
+use oca_core::{
+    budget::Budgets,
+    placement::{Placement, placement},
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -56,6 +59,7 @@ struct Settled {
     config: Config,
     profile: String,
     workers: usize,
+    placement: Placement,
     budgets: Budgets,
     capacity: Capacity,
     /// What will not work as written, and does not keep it from starting.
@@ -89,6 +93,7 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         ("drives", drive_list(c)),
         ("profile", settled.profile.clone()),
         ("workers", settled.workers.to_string()),
+        ("placement", settled.placement.to_string()),
         (
             "storage",
             format!("{}, leaving {} of the file system free", k.storage, c.min_free),
@@ -182,6 +187,7 @@ fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
     };
     Ok(Settled {
         warnings: too_much.then(warning).into_iter().collect(),
+        placement: placement(&profile, &machine::topology(), workers),
         profile: profile.name,
         workers,
         budgets,
@@ -314,6 +320,7 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
         }),
         name: config.id.as_str().into(),
         workers: settled.workers,
+        placement: settled.placement.clone(),
         limits: Limits::from_budgets(&settled.budgets),
         access_log: AccessLogTarget::parse(&config.access_log),
         metrics,

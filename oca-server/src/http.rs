@@ -20,7 +20,7 @@ pub mod exchange;
 mod h1;
 mod h2;
 pub mod h3;
-mod head;
+pub mod head;
 mod lanes;
 mod lookup;
 pub mod pulse;

@@ -16,6 +16,8 @@ pub mod drive_watch;
 pub mod drives_command;
 mod files;
 pub mod fill;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod limits;
 mod listen;

@@ -17,6 +17,7 @@ use crate::{
     traffic::Traffic,
     worker::{self, Seed, Shared},
 };
+use oca_core::placement::Placement;
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
@@ -62,6 +63,8 @@ pub struct ServerConfig {
     pub name: Arc<str>,
     /// Worker threads; at least 1, and as many as `traffic` was made for.
     pub workers: usize,
+    /// Where they run.
+    pub placement: Placement,
     /// What clients may use.
     pub limits: Limits,
     /// Where access-log lines go.
@@ -137,6 +140,7 @@ impl Server {
             encrypted,
             name,
             workers,
+            placement,
             limits,
             access_log,
             metrics,
@@ -175,7 +179,7 @@ impl Server {
         let watch = encrypted
             .as_ref()
             .map(|e| watch::start(e.tls.clone(), &shared.metrics));
-        let threads = spawn_all(plain, encrypted, &log, &shared)?;
+        let threads = spawn_all(plain, encrypted, &placement, &log, &shared)?;
         Ok(Self {
             listen,
             tls,
@@ -227,10 +231,10 @@ impl Server {
 fn spawn_all(
     plain: Vec<TcpListener>,
     encrypted: Option<Encrypted>,
+    placement: &Placement,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
-    let cores = worker::cores(plain.len());
     let (tls, quic, mut listeners, mut sockets) = match encrypted {
         Some(e) => (
             Some(e.tls),
@@ -243,7 +247,7 @@ fn spawn_all(
     let start = |(index, plain)| {
         let seed = Seed {
             index,
-            core: cores.get(index).copied(),
+            cpu: placement.cpu(index),
             plain,
             secure: listeners.next().zip(tls.clone()),
             quic: sockets.next().zip(quic.clone()),

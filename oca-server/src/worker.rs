@@ -19,10 +19,10 @@ use crate::{
     traffic::Traffic,
 };
 use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
-use oca_core::budget::unsent;
+use oca_core::{budget::unsent, placement::CpuId};
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
@@ -73,8 +73,8 @@ pub struct Shared {
 pub struct Seed {
     /// 0-based.
     pub index: usize,
-    /// Core to run on.
-    pub core: Option<usize>,
+    /// Processor to run on.
+    pub cpu: Option<CpuId>,
     /// Plain HTTP listener.
     pub plain: StdListener,
     /// HTTPS listener.
@@ -243,18 +243,8 @@ impl Drop for ShedSlot {
     }
 }
 
-/// One core for each worker, from those that this process may use; empty if there are fewer cores than workers.
-pub fn cores(workers: usize) -> Vec<usize> {
-    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else {
-        return Vec::new();
-    };
-    let cores: Vec<usize> = (0..CpuSet::count())
-        .filter(|c| allowed.is_set(*c).unwrap_or(false))
-        .collect();
-    if cores.len() < workers { Vec::new() } else { cores }
-}
-
-/// Starts the worker's thread.
+/// Starts the worker's thread. All that a worker owns is made on that thread once it is pinned, and so written first from
+/// its own core: its memory is local to its node without more ado.
 pub fn spawn(seed: Seed) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -262,21 +252,21 @@ pub fn spawn(seed: Seed) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new()
         .name(format!("worker-{}", seed.index))
         .spawn(move || {
-            if let Some(core) = seed.core {
-                pin(core);
+            if let Some(cpu) = seed.cpu {
+                pin(cpu);
             }
             let local = LocalSet::new();
             local.block_on(&runtime, run(seed));
         })
 }
 
-fn pin(core: usize) {
+fn pin(cpu: CpuId) {
     let mut set = CpuSet::new();
     if let Err(error) = set
-        .set(core)
+        .set(cpu.0)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
     {
-        tracing::debug!(core, %error, "not pinned"); // costs some cache misses, nothing else
+        tracing::debug!(cpu = cpu.0, %error, "not pinned"); // costs some cache misses, nothing else
     }
 }
 

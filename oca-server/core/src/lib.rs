@@ -16,6 +16,7 @@ pub mod hot_set;
 pub mod media_type;
 pub mod pacing;
 pub mod path;
+pub mod placement;
 pub mod priority;
 pub mod range;
 pub mod request;

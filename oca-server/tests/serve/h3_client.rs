@@ -152,7 +152,7 @@ fn endpoint(transport: quinn::TransportConfig) -> quinn::Endpoint {
 
 /// Trusts every server: these tests are about other things.
 #[derive(Debug)]
-struct Anyone;
+pub struct Anyone;
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(

@@ -76,7 +76,12 @@ pub struct Server {
 impl Server {
     /// Serves `root` with more arguments, and waits until it is ready.
     pub fn start(root: &Path, more: &[&str]) -> Self {
-        let mut child = command(root, more)
+        Self::spawn(command(root, more))
+    }
+
+    /// Starts a command that becomes a server, and waits until it is ready.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built by cargo");
