@@ -7,6 +7,7 @@ use crate::{
     config::{Config, Problem},
     control::{Control, Identity, join::Joining},
     drain::Drain,
+    drive_watch::DriveWatch,
     fill::{FillContext, FillHold, Filler, Shown, fetch},
     handover::Handed,
     limits::Limits,
@@ -27,7 +28,10 @@ use cdn_types::{
     api::v1::{Capacity, JoinRequest},
 };
 use clap::Args;
-use oca_core::budget::Budgets;
+use oca_core::{
+    budget::Budgets,
+    placement::{Placement, placement},
+};
 use std::{
     fs,
     net::TcpListener,
@@ -71,6 +75,7 @@ struct Settled {
     config: Config,
     profile: String,
     workers: usize,
+    placement: Placement,
     budgets: Budgets,
     capacity: Capacity,
     /// What will not work as written, and does not keep it from starting.
@@ -101,8 +106,10 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         ("appliance", c.id.to_string()),
         ("control", c.control.clone()),
         ("root", c.root.display().to_string()),
+        ("drives", drive_list(c)),
         ("profile", settled.profile.clone()),
         ("workers", settled.workers.to_string()),
+        ("placement", settled.placement.to_string()),
         (
             "storage",
             format!("{}, leaving {} of the file system free", k.storage, c.min_free),
@@ -119,6 +126,15 @@ pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
         println!("  {name:<12} {value}");
     }
     Ok(())
+}
+
+fn drive_list(config: &Config) -> String {
+    let drives: Vec<_> = config.drives.iter().map(|d| d.display().to_string()).collect();
+    if drives.is_empty() {
+        "the root".to_owned()
+    } else {
+        drives.join(", ")
+    }
 }
 
 /// Runs the appliance until SIGTERM or SIGINT.
@@ -181,13 +197,14 @@ fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
     let too_much = capacity.storage > room;
     let warning = || {
         let what = format!(
-            "{} is more than the file system of root holds ({room}): the fill stops when it is full",
+            "{} is more than the file system of root or drives holds ({room}): the fill stops when it is full",
             capacity.storage
         );
         config.problem("storage", what)
     };
     Ok(Settled {
         warnings: too_much.then(warning).into_iter().collect(),
+        placement: placement(&profile, &machine::topology(), workers),
         profile: profile.name,
         workers,
         budgets,
@@ -196,22 +213,32 @@ fn settle(config: Config) -> Result<Settled, Vec<Problem>> {
     })
 }
 
-/// What the root's file system has room for, whatever the profile says.
+/// What the file systems of the drives, or of the root without drives, have room for, whatever the profile says.
 fn disk_room(config: &Config) -> Result<Bytes, Vec<Problem>> {
-    let there = config
-        .root
-        .ancestors()
-        .find(|p| p.exists())
-        .unwrap_or(Path::new("/"));
-    let total = store::total_space(there)
-        .map_err(|e| vec![config.problem("root", format!("cannot look at {}: {e}", there.display()))])?;
-    match total.0.checked_sub(config.min_free.0) {
-        None | Some(0) => {
-            let what = format!("the file system of root has {total} in all: nothing would be left to fill");
-            Err(vec![config.problem("min_free", what)])
+    let (key, folders) = match config.drives.as_slice() {
+        [] => ("root", std::slice::from_ref(&config.root)),
+        drives => ("drives", drives),
+    };
+    let (mut room, mut total) = (0u64, Bytes(0));
+    for folder in folders {
+        let there = folder.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+        match store::total_space(there) {
+            Ok(bytes) => {
+                total.0 = total.0.saturating_add(bytes.0);
+                room = room.saturating_add(bytes.0.saturating_sub(config.min_free.0));
+            }
+            Err(_) if key == "drives" => {} // the store says what is wrong with it, and goes on without it
+            Err(e) => {
+                let what = format!("cannot look at {}: {e}", there.display());
+                return Err(vec![config.problem(key, what)]);
+            }
         }
-        Some(room) => Ok(Bytes(room)),
     }
+    if room == 0 {
+        let what = format!("the file system of {key} has {total} in all: nothing would be left to fill");
+        return Err(vec![config.problem("min_free", what)]);
+    }
+    Ok(Bytes(room))
 }
 
 /// The running parts that know each other.
@@ -267,7 +294,12 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
     if let Some(channel) = &mut channel {
         channel.ask_for_store().await;
     }
-    let store = Arc::new(Store::open(&config.root, budget, settled.workers)?);
+    let store = Arc::new(Store::open_with_drives(
+        &config.root,
+        &config.drives,
+        budget,
+        settled.workers,
+    )?);
     let identity = Identity::load(&store.layout().identity(), &config.id)
         .with_context(|| store.layout().identity().display().to_string())?;
     if identity.is_none() && config.join_token.is_none() {
@@ -362,7 +394,9 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
             tickets: Some(config.root.join("tickets.key")),
             ..e
         }),
+        name: config.id.as_str().into(),
         workers: settled.workers,
+        placement: settled.placement.clone(),
         limits: Limits::from_budgets(&settled.budgets),
         access_log: AccessLogTarget::parse(&config.access_log),
         metrics,
@@ -406,8 +440,15 @@ impl Appliance {
         let (plans, drain) = (self.plans.clone(), self.drain.clone());
         let fill = tokio::spawn(async move { filler.run(&plans, drain).await });
         let boot = boot_name()?;
+        let watch = DriveWatch {
+            store: self.store.clone(),
+            conditions: self.conditions.clone(),
+            metrics: self.metrics.clone(),
+            stall: self.config.drive_stall,
+        };
+        let drives = tokio::spawn(watch.run(self.drain.clone()));
         let fleet = tokio::spawn(self.take_part(identity, shown, boot));
-        Ok(vec![fill, fleet])
+        Ok(vec![fill, fleet, drives])
     }
 
     /// Joins if need be, then follows plans and reports.

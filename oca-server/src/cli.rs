@@ -2,6 +2,8 @@
 
 use crate::{
     appliance::{self, ConfigArgs, RunArgs},
+    doctor::{self, DoctorArgs},
+    drives_command::{self, DrivesArgs},
     serve::{self, ServeArgs},
     upgrade::{self, UpgradeArgs},
 };
@@ -34,6 +36,10 @@ pub enum Command {
     Run(RunArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to
     Check(ConfigArgs),
+    /// Show an appliance's drives, or take one back that was given up
+    Drives(DrivesArgs),
+    /// Say what this machine offers the send path, measured, and what to mend
+    Doctor(DoctorArgs),
     /// Have a running serve or run start its program anew and hand over, so that no request is lost
     Upgrade(UpgradeArgs),
 }
@@ -47,6 +53,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
+        Command::Drives(args) => drives_command::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     server::{EncryptedConfig, QuicConfig},
     tls::identity::PairFiles,
 };
+use anyhow::{Context, anyhow};
 use cdn_types::{BitsPerSecond, Bytes, OcaId, profile::HardwareProfile};
 use reader::Reader;
 use std::{
@@ -17,6 +18,7 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Parallel range requests of a fill unless the file says otherwise.
@@ -27,6 +29,10 @@ const MOST_FILL_PARALLEL: u64 = 64;
 const MOST_WORKERS: u64 = 1024;
 /// Longest time between two reports; the control plane takes an appliance for lost after three of its own.
 const MOST_REPORT_SECONDS: u64 = 3600;
+/// Longest time of a read from a drive unless the file says otherwise: a sound drive that retries a bad spot is quicker.
+const DRIVE_STALL: u64 = 10;
+/// Most of that.
+const MOST_DRIVE_STALL: u64 = 3600;
 /// Free bytes left on the file system unless the file says otherwise: room for logs, index and plan.
 const MIN_FREE: Bytes = Bytes(64 << 20);
 
@@ -93,6 +99,10 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
     pub root: PathBuf,
+    /// Drives for objects, instead of the data folder.
+    pub drives: Vec<PathBuf>,
+    /// How long a read from a drive may take before the drive is given up.
+    pub drive_stall: Duration,
     /// Name of a built-in profile, or path of one.
     pub profile: String,
     /// Bytes for objects, instead of the profile's.
@@ -147,6 +157,8 @@ impl Config {
         let (admin_listen, storage, egress) =
             (r.parsed("admin_listen"), r.amount("storage"), r.amount("egress"));
         let (fill_rate, min_free) = (r.amount("fill_rate"), r.amount("min_free"));
+        let drives = drives(&mut r);
+        let drive_stall = r.number("drive_stall_seconds", 1, MOST_DRIVE_STALL);
         let report_seconds = r.number("report_seconds", 1, MOST_REPORT_SECONDS);
         let lines = r.finish()?;
         const CHECKED: &str = "a missing key is a problem, and there was none";
@@ -159,6 +171,8 @@ impl Config {
             encrypted,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
+            drives: drives.into_iter().map(|d| folder.join(d)).collect(),
+            drive_stall: Duration::from_secs(drive_stall.unwrap_or(DRIVE_STALL)),
             profile: if profile.ends_with(".toml") {
                 folder.join(profile).display().to_string()
             } else {
@@ -177,6 +191,17 @@ impl Config {
             min_free: min_free.unwrap_or(MIN_FREE),
             lines,
         })
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its first problem.
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty());
+        Self::parse(&text, folder.unwrap_or(Path::new(".")))
+            .map_err(|problems| anyhow!("{}", problems[0].in_file(file)))
     }
 
     /// The profile: built in, or read from its file.
@@ -225,6 +250,16 @@ fn check_auto(r: &mut Reader<'_>, listen: SocketAddr) {
     }
 }
 
+/// The drives' folders, each once.
+fn drives(r: &mut Reader<'_>) -> Vec<String> {
+    let drives = r.strings("drives").unwrap_or_default();
+    let twice = (1..drives.len()).find(|i| drives[..*i].contains(&drives[*i]));
+    if let Some(twice) = twice {
+        r.problem("drives", format!("`{}` stands there twice", drives[twice]));
+    }
+    drives
+}
+
 fn join_secret(r: &mut Reader<'_>, folder: &Path) -> Option<JoinSecret> {
     let (inline, file) = (r.string("join_token"), r.string("join_token_file"));
     match (inline, file) {
@@ -268,7 +303,7 @@ fn encrypted(r: &mut Reader<'_>, folder: &Path) -> Option<EncryptedConfig> {
     ];
     if given.iter().any(|(_, given)| *given) {
         for (name, _) in given.into_iter().filter(|(_, given)| !given) {
-            let mend = "tls_listen (or quic_listen), cert and key belong together: give all three or none";
+            let mend = "tls_listen, cert and key belong together: give all three or none (quic_listen does for tls_listen)";
             r.missing(name, mend);
         }
     }
@@ -329,7 +364,8 @@ mod tests {
              quic_listen = \"[::1]:443\"\nquic_congestion = \"bbr\"\n\
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
-             kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n"
+             kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n\
+             drives = [\"a\", \"/b\"]\ndrive_stall_seconds = 3\n"
         );
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
@@ -354,6 +390,8 @@ mod tests {
             (c.access_log.as_str(), c.min_free),
             ("/etc/nightfill/access.json", Bytes(5))
         );
+        assert_eq!(c.drives, [Path::new("/etc/nightfill/a"), Path::new("/b")]);
+        assert_eq!(c.drive_stall, Duration::from_secs(3));
         let wanted = ["/run/token", "c.pem", "/k.pem"];
         let problems = c.probe();
         assert_eq!(problems.len(), wanted.len());
@@ -365,7 +403,7 @@ mod tests {
     #[test]
     fn all_problems_are_named_at_once_with_line_key_and_mend() {
         let text = "id = \"a b\"\ncontrol = \"ftp://x\"\nlisten = \"0.0.0.0:80\"\nworkers = 0\nstorage = \"1 gb\"\n\
-                    fil_rate = 1\nmin_free = true\ncert = \"c.pem\"\njoin_token = \"\"\n";
+                    fil_rate = 1\nmin_free = true\ndrives = [\"a\", \"a\"]\ncert = \"c.pem\"\njoin_token = \"\"\n";
         let problems = parse(text).unwrap_err();
         let expected = [
             "a.toml:1: id: `a b` is not an appliance id",
@@ -374,11 +412,12 @@ mod tests {
             "a.toml:5: storage: `1 gb` is not a size such as",
             "a.toml:6: fil_rate: there is no such key; did you mean fill_rate?",
             "a.toml:7: min_free: boolean is not a size",
-            "a.toml:9: join_token: is empty",
+            "a.toml:8: drives: `a` stands there twice",
+            "a.toml:10: join_token: is empty",
             "a.toml: base_url: give the URL",
-            "a.toml: key: tls_listen (or quic_listen), cert and key belong together",
+            "a.toml: key: tls_listen, cert and key belong together",
             "a.toml: root: give the folder",
-            "a.toml: tls_listen: tls_listen (or quic_listen), cert and key belong together",
+            "a.toml: tls_listen: tls_listen, cert and key belong together",
         ];
         for e in expected {
             assert!(

@@ -87,6 +87,13 @@ impl Disk {
         buffers: &mut [IoSliceMut<'_>],
         offset: u64,
     ) -> Result<Option<usize>, ReadError> {
+        if file.access.in_memory {
+            let offset = i64::try_from(offset).map_err(|_| ReadError::Short)?;
+            return match nix::sys::uio::preadv(&file.file, buffers, offset).map_err(io::Error::from)? {
+                0 => Err(ReadError::Short),
+                n => Ok(Some(n)),
+            };
+        }
         let len = buffers.iter().map(|b| b.len() as u64).sum::<u64>();
         // Past the file's end reading tells more than asking.
         let end = offset.saturating_add(len).min(file.size);
@@ -125,6 +132,11 @@ impl Disk {
             spawn_local(Rc::clone(&self.queue).run(engine)).abort_handle()
         });
         ColdStream::new(self, file, slice)
+    }
+
+    /// Tells everybody who waits for a drive that was given up; to be called now and then.
+    pub fn look_after(&self) {
+        self.queue.look_after();
     }
 
     /// A pooled buffer.

@@ -5,6 +5,7 @@
 
 use crate::{
     disk::Access,
+    drive::Drive,
     metrics::Metrics,
     namespace::{Found, Namespace, Record, heat::Heat},
 };
@@ -119,7 +120,12 @@ impl OpenFiles {
             (entry.checked, entry.used) = (now, now);
             return Ok(Rc::clone(&entry.open));
         }
-        let open = Rc::new(OpenFile::new(file, &meta, found, namespace.heat(found)));
+        let open = Rc::new(OpenFile::new(
+            file,
+            &meta,
+            found,
+            (namespace.heat(found), namespace.drive(found)),
+        ));
         let entry = Entry {
             open: Rc::clone(&open),
             checked: now,
@@ -168,7 +174,7 @@ impl OpenFile {
 
     /// What reads from a pipe, as from a drive that answers when the test wants it.
     #[cfg(test)]
-    pub fn of_pipe(pipe: File, size: u64) -> Self {
+    pub fn of_pipe(pipe: File, size: u64, drive: Option<Arc<Drive>>) -> Self {
         let found = Found {
             file: "pipe".into(),
             digest: None,
@@ -180,11 +186,16 @@ impl OpenFile {
         let heat = Heat::new(crate::namespace::heat::Warmth::Hot);
         Self {
             size,
-            ..Self::new(pipe, &meta, &found, Arc::new(heat))
+            ..Self::new(pipe, &meta, &found, (Arc::new(heat), drive))
         }
     }
 
-    fn new(file: File, meta: &Metadata, found: &Found, heat: Arc<Heat>) -> Self {
+    fn new(
+        file: File,
+        meta: &Metadata,
+        found: &Found,
+        (heat, drive): (Arc<Heat>, Option<Arc<Drive>>),
+    ) -> Self {
         let modified = meta.modified().unwrap_or(UNIX_EPOCH);
         let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         let size = meta.size();
@@ -193,6 +204,7 @@ impl OpenFile {
             None => etag::of_file(size, modified),
         };
         let name = found.file.to_string_lossy();
+        let access = Access::new(&file, meta, heat, drive);
         Self {
             file,
             size,
@@ -201,7 +213,7 @@ impl OpenFile {
             last_modified: httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(modified.as_secs())),
             media_type: media_type::of(&name),
             digest: found.digest,
-            access: Access::new(meta.dev(), size, heat),
+            access,
             record: found.record,
             identity: identity(meta),
         }

@@ -283,6 +283,11 @@ impl Filler {
 
     /// Verifies what the send path could not read, and fetches it again if it is damaged.
     async fn inspect(&mut self, job: &mut Option<Job>) {
+        for digest in self.context.store.take_lost() {
+            if let Some(job) = job.as_mut() {
+                job.lost(&digest);
+            }
+        }
         for digest in self.context.store.take_suspects() {
             let right = open::off_runtime(&self.context.store, move |s| s.release(&digest)).await;
             match right {

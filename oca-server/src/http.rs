@@ -20,7 +20,8 @@ pub mod exchange;
 mod h1;
 mod h2;
 pub mod h3;
-mod head;
+pub mod head;
+mod lanes;
 mod lookup;
 pub mod pulse;
 mod wire;
@@ -61,9 +62,8 @@ pub struct Peer {
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<Arc<ServerConfig>>) {
-    let slow = worker.limits.slow_read;
     let Some(config) = tls else {
-        return h1::serve(worker, Wire::plain(stream, slow), Peer { addr, tls: None }).await;
+        return h1::serve(worker, Wire::plain(stream, worker), Peer { addr, tls: None }).await;
     };
     let Some(session) = shake_hands(worker, stream, config).await else {
         return;
@@ -76,19 +76,18 @@ pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls
     if settled.http2 {
         h2::serve(worker, session, peer).await;
     } else {
-        h1::serve(worker, Wire::tls(session, slow), peer).await;
+        h1::serve(worker, Wire::tls(session, worker), peer).await;
     }
 }
 
 /// Answers the first request 429 and ends: players then fail over at once.
 pub async fn shed(worker: &Rc<Worker>, stream: TcpStream, addr: SocketAddr, tls: Option<Arc<ServerConfig>>) {
-    let slow = worker.limits.slow_read;
     let Some(config) = tls else {
-        return h1::shed(worker, Wire::plain(stream, slow), Peer { addr, tls: None }).await;
+        return h1::shed(worker, Wire::plain(stream, worker), Peer { addr, tls: None }).await;
     };
     if let Some(session) = shake_hands(worker, stream, config).await {
         let tls = version(session.settled());
-        h1::shed(worker, Wire::tls(session, slow), Peer { addr, tls }).await;
+        h1::shed(worker, Wire::tls(session, worker), Peer { addr, tls }).await;
     }
 }
 

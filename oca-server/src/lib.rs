@@ -9,9 +9,15 @@ pub mod config;
 pub mod control;
 mod counters;
 mod disk;
+pub mod doctor;
 pub mod drain;
+pub mod drive;
+pub mod drive_watch;
+pub mod drives_command;
 mod files;
 pub mod fill;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handover;
 mod http;
 pub mod limits;

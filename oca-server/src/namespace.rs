@@ -1,6 +1,7 @@
 //! What the send path may serve: the seam between "which bytes" (a directory tree, or the appliance's store) and
 //! "how they are sent". A namespace answers from memory and file metadata; it never asks another machine.
 
+use crate::drive::Drive;
 use cdn_types::ObjectDigest;
 use std::{
     fs::{File, OpenOptions},
@@ -61,6 +62,13 @@ pub trait Namespace: Send + Sync + 'static {
     fn heat(&self, found: &Found) -> Arc<Heat> {
         let _ = found;
         Arc::new(Heat::new(Warmth::Unknown))
+    }
+
+    /// The drive that what [`find`](Self::find) found lies on, if it has an owner who wants to know how it does; asked as
+    /// [`heat`](Self::heat).
+    fn drive(&self, found: &Found) -> Option<Arc<Drive>> {
+        let _ = found;
+        None
     }
 
     /// Told once a response by the worker with index `worker` (0-based): `bytes` of the body were sent. Must not

@@ -20,6 +20,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
+use oca_core::placement::placement;
 use serde::Serialize;
 use std::{
     io::Write,
@@ -101,6 +102,9 @@ struct LimitArgs {
     /// Most connections at once [default: by the profile]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
+    /// Longest time for a TLS handshake
+    #[arg(long, value_name = "SECONDS")]
+    handshake_seconds: Option<u64>,
     /// Longest time for a request's head
     #[arg(long, value_name = "SECONDS")]
     header_seconds: Option<u64>,
@@ -123,6 +127,7 @@ impl LimitArgs {
             }
         };
         set(&mut limits.header_time, self.header_seconds);
+        set(&mut limits.handshake_time, self.handshake_seconds);
         set(&mut limits.idle_time, self.idle_seconds);
         set(&mut limits.slow_read, self.slow_read_seconds);
         limits.connections = self.max_connections.unwrap_or(limits.connections);
@@ -173,7 +178,9 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
     Ok(ServerConfig {
         listen: args.listen,
         encrypted,
+        name: machine::name(),
         workers,
+        placement: placement(&profile, &machine::topology(), workers),
         limits: args.limits.apply(Limits::from_budgets(&budgets)),
         access_log: AccessLogTarget::parse(&args.access_log),
         metrics: Arc::new(Metrics::new()),

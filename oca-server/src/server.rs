@@ -18,6 +18,7 @@ use crate::{
     traffic::Traffic,
     worker::{self, Seed, Shared, Turn},
 };
+use oca_core::placement::Placement;
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
@@ -59,8 +60,12 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// HTTPS with HTTP/1.1 and HTTP/2, and HTTP/3.
     pub encrypted: Option<EncryptedConfig>,
+    /// The appliance's name, as players are told it (`CMSD-Dynamic`).
+    pub name: Arc<str>,
     /// Worker threads; at least 1, and as many as `traffic` was made for.
     pub workers: usize,
+    /// Where they run.
+    pub placement: Placement,
     /// What clients may use.
     pub limits: Limits,
     /// Where access-log lines go.
@@ -141,7 +146,9 @@ impl Server {
         let ServerConfig {
             listen,
             encrypted,
+            name,
             workers,
+            placement,
             limits,
             access_log,
             metrics,
@@ -187,6 +194,7 @@ impl Server {
             metrics,
             namespace,
             traffic,
+            name,
             alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),
             drain,
             held: held.clone(),
@@ -200,7 +208,7 @@ impl Server {
         let watch = encrypted
             .as_ref()
             .map(|e| watch::start(e.tls.clone(), &shared.metrics));
-        let threads = spawn_all(workers, plain, encrypted, &log, &shared)?;
+        let threads = spawn_all(workers, plain, encrypted, &placement, &log, &shared)?;
         Ok(Self {
             listen,
             tls,
@@ -283,10 +291,10 @@ fn spawn_all(
     workers: usize,
     plain: Vec<TcpListener>,
     encrypted: Option<Encrypted>,
+    placement: &Placement,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
-    let cores = worker::cores(workers);
     let (tls, quic, listeners, sockets) = match encrypted {
         Some(e) => (Some(e.tls), e.quic, e.listeners, e.sockets),
         None => Default::default(),
@@ -300,7 +308,7 @@ fn spawn_all(
     let start = |(index, lanes)| {
         let seed = Seed {
             index,
-            core: cores.get(index).copied(),
+            cpu: placement.cpu(index),
             plain: plain.next().unwrap_or_default(),
             secure: secure.next().unwrap_or_default(),
             tls: tls.clone(),

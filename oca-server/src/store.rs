@@ -6,22 +6,28 @@
 //! any point leaves either the state before or the state after.
 
 pub mod demand;
+pub mod drives;
 pub mod index;
 pub mod keeper;
 pub mod layout;
 pub mod partial;
 
-use crate::namespace::{
-    Found, Namespace, Record,
-    heat::{Heat, Warmth},
+use crate::{
+    drive::Drive,
+    namespace::{
+        Found, Namespace, Record,
+        heat::{Heat, Warmth},
+    },
 };
 use arc_swap::ArcSwap;
 use cdn_types::{Bytes, Hour, ObjectDigest, plan::PlanItem, time::Timestamp};
 use demand::DemandTables;
+use drives::{Ejected, Memory, Place};
 use index::{Index, IndexError};
 use keeper::Hot;
 use layout::{Layout, RootLock, digest_of_name};
 use oca_core::{
+    drive_choice::{Candidate, choose},
     fill::Sealed,
     fill_room::{Unlisted, drop_order, make_room},
     hot_set::{Expected, hot_set},
@@ -32,7 +38,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
             AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -93,7 +99,8 @@ pub struct Budget {
 #[derive(Debug)]
 struct Object {
     digest: ObjectDigest,
-    file: PathBuf,
+    /// Which drive it lies on, and its file there; set before it is offered.
+    placed: OnceLock<(usize, PathBuf)>,
     /// Verified size; set before it is offered.
     size: AtomicU64,
     /// Which verification offers it, by a number that no other has; 0 = it is not offered.
@@ -104,6 +111,11 @@ struct Object {
 impl Object {
     fn is_offered(&self) -> bool {
         self.offered.load(Acquire) > 0
+    }
+
+    /// Whether it lies, or may come to lie, on this drive.
+    fn may_be_on(&self, drive: usize) -> bool {
+        self.placed.get().is_none_or(|(on, _)| *on == drive)
     }
 }
 
@@ -139,18 +151,26 @@ struct State {
     on_disk: BTreeMap<ObjectDigest, (Bytes, Disk)>,
     /// Room taken by partial objects.
     partial: BTreeMap<ObjectDigest, Bytes>,
+    /// Which drive each of these objects, whole or partial, lies on.
+    on: BTreeMap<ObjectDigest, usize>,
 }
 
 /// The appliance's store; see the module.
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
+    /// The drives; the root itself if there are no others.
+    places: Vec<Place>,
+    /// What is remembered of drives; absent if the root is the only one.
+    memory: Option<Mutex<Memory>>,
     budget: Budget,
     routes: ArcSwap<Routes>,
     state: Mutex<State>,
     /// Grows with every change of what is offered.
     generation: AtomicU64,
     suspects: Mutex<BTreeSet<ObjectDigest>>,
+    /// Objects that went with their drive.
+    lost: Mutex<BTreeSet<ObjectDigest>>,
     suspected: Notify,
     /// Notified when the plan, or what is offered, changed.
     heat_changed: Notify,
@@ -163,22 +183,51 @@ pub struct Store {
 impl Store {
     /// Opens the folder, making it if need be, and finds out what is there by name and size.
     pub fn open(root: &Path, budget: Budget, workers: usize) -> Result<Self, StoreError> {
+        Self::open_with_drives(root, &[], budget, workers)
+    }
+
+    /// As [`open`](Self::open), with objects on `drives` instead of the root, if there are any. A drive that was given up, or
+    /// cannot be used, is left alone.
+    pub fn open_with_drives(
+        root: &Path,
+        drives: &[PathBuf],
+        budget: Budget,
+        workers: usize,
+    ) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
         let disk = |path: PathBuf| move |why| StoreError::Disk { path, why };
-        let lock = layout.prepare().map_err(disk(root.to_owned()))?;
+        let (lock, places, memory) = if drives.is_empty() {
+            let lock = layout.prepare().map_err(disk(root.to_owned()))?;
+            (lock, vec![Place::root(layout.clone())], None)
+        } else {
+            let lock = layout.lock().map_err(disk(root.to_owned()))?;
+            let mut memory = Memory::load(&layout.drives()).map_err(disk(layout.drives()))?;
+            let each = drives.iter().enumerate();
+            let places = each
+                .map(|(i, path)| Place::take_up(i, path, &mut memory))
+                .collect();
+            memory.save(&layout.drives()).map_err(disk(layout.drives()))?;
+            (lock, places, Some(memory))
+        };
         let index = Index::load(&layout.index()).map_err(|why| StoreError::Index {
             path: layout.index(),
             why,
         })?;
-        let state = State {
-            on_disk: scan_objects(&layout, &index).map_err(disk(layout.objects()))?,
-            partial: scan_partials(&layout).map_err(disk(layout.partials()))?,
+        let mut state = State {
             index,
             ..State::default()
         };
-        clear_folder(&layout.quarantines()).map_err(disk(layout.quarantines()))?;
+        for place in places.iter().filter(|p| !p.drive.is_given_up()) {
+            match scan(place, &mut state) {
+                Err(why) if memory.is_some() => place.leave(why.to_string()),
+                scanned => scanned.map_err(disk(place.layout.root().to_owned()))?,
+            }
+        }
         let store = Self {
             layout,
+            places,
+            memory: memory.map(Mutex::new),
+            lost: Mutex::default(),
             budget,
             routes: ArcSwap::default(),
             state: Mutex::new(state),
@@ -189,6 +238,7 @@ impl Store {
             demand: DemandTables::new(workers),
             lock: Mutex::new(Some(lock)),
         };
+        store.trust_drives();
         store.rebuild_routes(&store.state());
         Ok(store)
     }
@@ -210,9 +260,100 @@ impl Store {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Where things lie.
+    /// What was doubted has been marked for verification.
+    fn trust_drives(&self) {
+        let Some(memory) = &self.memory else { return };
+        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let doubted = memory
+            .drives
+            .iter_mut()
+            .filter(|d| d.doubted && d.ejected.is_none());
+        doubted.for_each(|d| d.doubted = false);
+        self.save_memory(&memory);
+    }
+
+    fn save_memory(&self, memory: &Memory) {
+        if let Err(e) = memory.save(&self.layout.drives()) {
+            tracing::warn!(error = %e, "cannot write what is remembered of drives");
+        }
+    }
+
+    /// Where the store's state lies.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The drives; the root itself if there are no others.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Whether a drive can be given up without giving up everything.
+    pub fn has_drives(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Where an object lies, whole or partial.
+    pub fn layout_of(&self, digest: &ObjectDigest) -> &Layout {
+        &self.place(&self.state(), digest).layout
+    }
+
+    fn place(&self, state: &State, digest: &ObjectDigest) -> &Place {
+        // An object that lies nowhere is looked for, in vain, on the first.
+        &self.places[state.on.get(digest).copied().unwrap_or(0)]
+    }
+
+    /// Gives a drive up: at once none of its objects is offered and nothing more is read from it; it is remembered, and what
+    /// the plan lists of it is to be fetched again.
+    pub fn eject(&self, index: usize, why: &str) {
+        let (Some(place), Some(memory)) = (self.places.get(index), &self.memory) else {
+            return;
+        };
+        // First what needs no lock: somebody may hold it who waits for this drive.
+        let there: Vec<_> = {
+            let routes = self.routes.load();
+            let on_it = |o: &&Arc<Object>| o.placed.get().is_some_and(|(on, _)| *on == index);
+            routes.objects.values().filter(on_it).map(|o| o.digest).collect()
+        };
+        place.leave(why.to_owned());
+        for digest in &there {
+            self.withdraw(digest);
+        }
+        {
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = memory.get_mut(place.layout.root()) {
+                known.ejected = Some(Ejected {
+                    why: why.to_owned(),
+                    at: Timestamp::now(),
+                });
+            }
+            self.save_memory(&memory);
+        }
+        let mut state = self.state();
+        let gone: BTreeSet<_> = state
+            .on
+            .iter()
+            .filter(|(_, on)| **on == index)
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in &gone {
+            self.withdraw(digest); // what was offered in between
+            state.on.remove(digest);
+            state.on_disk.remove(digest);
+            state.partial.remove(digest);
+        }
+        self.forget_paths(&mut state);
+        self.rebuild_routes(&state);
+        drop(state);
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.extend(gone);
+        self.suspected.notify_one();
+    }
+
+    /// Objects that went with their drive since the last call; [`suspected`](Self::suspected) tells of them too.
+    pub fn take_lost(&self) -> BTreeSet<ObjectDigest> {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lost)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -244,8 +385,9 @@ impl Store {
             .collect();
         self.rebuild_routes(&state); // first of all: a partial that cannot be removed must not keep back the plan
         for digest in stale {
-            partial::remove(&self.layout, &digest)?;
+            partial::remove(&self.place(&state, &digest).layout, &digest)?;
             state.partial.remove(&digest);
+            state.on.remove(&digest);
         }
         Ok(())
     }
@@ -263,7 +405,9 @@ impl Store {
         let mut routes = Routes::default();
         for (path, entry) in &state.index.paths {
             let object = routes.objects.entry(entry.digest).or_insert_with(|| {
-                let known = before.objects.get(&entry.digest).cloned();
+                let on = state.on.get(&entry.digest);
+                let known = before.objects.get(&entry.digest);
+                let known = known.filter(|o| on.is_none_or(|on| o.may_be_on(*on))).cloned();
                 known.unwrap_or_else(|| self.new_object(entry.digest, state))
             });
             let route = Route {
@@ -282,9 +426,11 @@ impl Store {
             Some((size, Disk::Held)) => Some(size.0),
             _ => None,
         };
+        let on = state.on.get(&digest);
+        let placed = on.map(|on| (*on, self.places[*on].layout.object(&digest)));
         Arc::new(Object {
             digest,
-            file: self.layout.object(&digest),
+            placed: placed.map_or_else(OnceLock::new, OnceLock::from),
             size: AtomicU64::new(held.unwrap_or(0)),
             offered: AtomicU64::new(held.map_or(0, |_| self.next_generation())),
             heat: Arc::new(Heat::new(Warmth::Unknown)),
@@ -330,7 +476,7 @@ impl Store {
             }
             Some(Hot {
                 digest: object.digest,
-                file: object.file.clone(),
+                file: object.placed.get()?.1.clone(),
                 size: Bytes(object.size.load(Relaxed)),
                 revision,
                 heat: Arc::clone(&object.heat),
@@ -383,15 +529,20 @@ impl Store {
         let drops = make_room(needed, used(&state), self.budget.storage, &unlisted)
             .map_err(|e| full(format!("storage budget of {}: {e}", self.budget.storage)))?;
         self.drop_locked(&mut state, &drops)?;
-        let opened = match self.try_open_partial(digest, blocks, needed) {
+        let opened = match self.try_open_partial(&mut state, digest, blocks, needed) {
             Err(e) if layout::is_full(&e) => {
                 let rest: Vec<_> = unlisted
                     .into_iter()
                     .filter(|u| !drops.contains(&u.digest))
                     .collect();
-                let more = make_room(self.shortage(needed)?, Bytes(0), Bytes(0), &rest);
+                let on = state.on.get(&digest).copied().unwrap_or(0);
+                let beside: Vec<_> = rest
+                    .into_iter()
+                    .filter(|u| state.on.get(&u.digest) == Some(&on))
+                    .collect();
+                let more = make_room(self.shortage(on, needed)?, Bytes(0), Bytes(0), &beside);
                 self.drop_locked(&mut state, &more.map_err(|_| full(e.to_string()))?)?;
-                self.try_open_partial(digest, blocks, needed)
+                self.try_open_partial(&mut state, digest, blocks, needed)
             }
             other => other,
         };
@@ -402,22 +553,53 @@ impl Store {
             }
             Err(e) if layout::is_full(&e) => {
                 state.partial.remove(&digest);
+                state.on.remove(&digest);
                 Err(full(e.to_string()))
             }
             Err(e) => Err(e.into()),
         }
     }
 
+    /// The drive for an object: where it lies already, else the one that its digest and the room choose.
+    fn drive_for(&self, state: &State, digest: &ObjectDigest, size: Bytes) -> io::Result<usize> {
+        if let Some(on) = state.on.get(digest) {
+            return Ok(*on);
+        }
+        let in_use = || self.places.iter().filter(|p| !p.drive.is_given_up());
+        let room = |place: &Place| {
+            let free = free_space(place.layout.root()).map_or(0, |free| free.0);
+            Bytes(free.saturating_sub(self.budget.min_free.0))
+        };
+        let candidates: Vec<_> = in_use()
+            .map(|place| Candidate {
+                id: &place.id,
+                free: room(place),
+            })
+            .collect();
+        let chosen = choose(digest, size, &candidates).and_then(|i| in_use().nth(i));
+        let chosen = chosen.map(|place| place.drive.index);
+        chosen.ok_or_else(|| io::Error::other("no drive is in use: see oca-server drives"))
+    }
+
     /// What is missing on the file system, at least a byte. What was dropped is missing until its last reader is
     /// done with it.
-    fn shortage(&self, needed: Bytes) -> io::Result<Bytes> {
-        let free = free_space(self.layout.root())?;
+    fn shortage(&self, on: usize, needed: Bytes) -> io::Result<Bytes> {
+        let free = free_space(self.places[on].layout.root())?;
         let wanted = needed.0.saturating_add(self.budget.min_free.0);
         Ok(Bytes(wanted.saturating_sub(free.0).max(1)))
     }
 
-    fn try_open_partial(&self, digest: ObjectDigest, blocks: &Blocks, needed: Bytes) -> io::Result<Partial> {
-        let free = free_space(self.layout.root())?;
+    fn try_open_partial(
+        &self,
+        state: &mut State,
+        digest: ObjectDigest,
+        blocks: &Blocks,
+        needed: Bytes,
+    ) -> io::Result<Partial> {
+        let on = self.drive_for(state, &digest, needed)?;
+        state.on.insert(digest, on);
+        let layout = &self.places[on].layout;
+        let free = free_space(layout.root())?;
         if needed.0 > 0 && free.0 < needed.0.saturating_add(self.budget.min_free.0) {
             let text = format!(
                 "the disk has {free} free, of which {} stay free",
@@ -425,13 +607,18 @@ impl Store {
             );
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
-        Partial::open(&self.layout, digest, blocks.clone())
+        Partial::open(layout, digest, blocks.clone())
     }
 
     /// Verifies a complete partial object and offers it.
     pub fn seal(&self, partial: &Partial) -> io::Result<Sealed> {
-        let sealed = partial.seal(&self.layout)?;
+        let on = self.state().on.get(partial.digest()).copied();
+        let on = on.ok_or_else(|| io::Error::other("its drive was given up"))?;
+        let sealed = partial.seal(&self.places[on].layout)?;
         let mut state = self.state();
+        if state.on.get(partial.digest()) != Some(&on) {
+            return Err(io::Error::other("its drive was given up meanwhile"));
+        }
         match &sealed {
             Sealed::Held => {
                 state.partial.remove(partial.digest());
@@ -439,6 +626,7 @@ impl Store {
             }
             Sealed::Foreign => {
                 state.partial.remove(partial.digest());
+                state.on.remove(partial.digest());
             }
             Sealed::Damaged(_) | Sealed::Failed => {}
         }
@@ -447,7 +635,14 @@ impl Store {
 
     fn offer_locked(&self, state: &mut State, digest: &ObjectDigest, size: Bytes) {
         state.on_disk.insert(*digest, (size, Disk::Held));
+        let on = state.on.get(digest).copied().unwrap_or(0);
         if let Some(object) = self.routes.load().objects.get(digest) {
+            let placed = object
+                .placed
+                .get_or_init(|| (on, self.places[on].layout.object(digest)));
+            if placed.0 != on {
+                return self.rebuild_routes(state); // it came back on another drive
+            }
             object.size.store(size.0, Relaxed);
             object.offered.store(self.next_generation(), Release);
             self.heat_changed.notify_one();
@@ -457,7 +652,7 @@ impl Store {
     /// Verifies an object that lies on the disk, from the first byte to the last: offered if it is right, removed
     /// if not. Answers whether it is right.
     pub fn verify(&self, digest: &ObjectDigest) -> io::Result<bool> {
-        let found = partial::digest_file(&self.layout.object(digest));
+        let found = partial::digest_file(&self.layout_of(digest).object(digest));
         let right = matches!(&found, Ok((_, whole, _)) if whole == digest);
         let mut state = self.state();
         if let (true, Ok((size, ..))) = (right, found) {
@@ -479,14 +674,25 @@ impl Store {
     fn drop_locked(&self, state: &mut State, digests: &[ObjectDigest]) -> io::Result<()> {
         for digest in digests {
             self.withdraw(digest);
-            layout::remove_if_there(&self.layout.object(digest))?;
+            layout::remove_if_there(&self.place(state, digest).layout.object(digest))?;
             state.on_disk.remove(digest);
+            if !state.partial.contains_key(digest) {
+                state.on.remove(digest);
+            }
             tracing::info!(object = %digest.short(), "dropped");
         }
+        if !digests.is_empty() {
+            self.forget_paths(state);
+        }
+        Ok(())
+    }
+
+    /// Forgets the paths of what is neither listed nor there.
+    fn forget_paths(&self, state: &mut State) {
         let gone =
             |e: &index::Entry| !state.listed.contains(&e.digest) && !state.on_disk.contains_key(&e.digest);
         let paths = &state.index.paths;
-        if !digests.is_empty() && paths.values().any(gone) {
+        if paths.values().any(gone) {
             let kept = paths
                 .iter()
                 .filter(|(_, e)| !gone(e))
@@ -495,7 +701,6 @@ impl Store {
             self.save_index(state);
             self.rebuild_routes(state);
         }
-        Ok(())
     }
 
     /// Objects that the send path found unreadable since the last call. None is offered until
@@ -513,12 +718,17 @@ impl Store {
     /// Verifies a suspect out of the way of viewers: back in place if it is right, removed if not. Answers whether
     /// it is right.
     pub fn release(&self, digest: &ObjectDigest) -> io::Result<bool> {
-        let (from, aside) = (self.layout.object(digest), self.layout.quarantine(digest));
+        let layout = self.layout_of(digest);
+        let (from, aside) = (layout.object(digest), layout.quarantine(digest));
         if fs::rename(&from, &aside).is_err() {
             self.drop_locked(&mut self.state(), &[*digest])?;
             return Ok(false);
         }
-        if let Ok((size, whole, _)) = partial::digest_file(&aside)
+        let found = partial::digest_file(&aside);
+        if found.is_err() {
+            self.place(&self.state(), digest).drive.failed();
+        }
+        if let Ok((size, whole, _)) = found
             && whole == *digest
         {
             fs::rename(&aside, &from)?;
@@ -536,8 +746,9 @@ impl Namespace for Store {
         let routes = self.routes.load();
         let route = routes.paths.get(path)?;
         let revision = route.object.offered.load(Acquire);
-        (revision > 0).then(|| Found {
-            file: route.object.file.clone(),
+        let (_, file) = route.object.placed.get().filter(|_| revision > 0)?;
+        Some(Found {
+            file: file.clone(),
             digest: Some(route.object.digest),
             media_type: Some(route.media_type.clone()),
             immutable: true,
@@ -555,6 +766,13 @@ impl Namespace for Store {
             || Arc::new(Heat::new(Warmth::Cold)),
             |object| Arc::clone(&object.heat),
         )
+    }
+
+    fn drive(&self, found: &Found) -> Option<Arc<Drive>> {
+        let routes = self.routes.load();
+        let object = routes.objects.get(&found.digest?)?;
+        let (on, _) = object.placed.get()?;
+        Some(Arc::clone(&self.places[*on].drive))
     }
 
     fn served(&self, worker: usize, digest: &ObjectDigest, bytes: u64) {
@@ -609,6 +827,29 @@ pub fn free_space(path: &Path) -> io::Result<Bytes> {
 pub fn total_space(path: &Path) -> io::Result<Bytes> {
     let stat = nix::sys::statvfs::statvfs(path)?;
     Ok(Bytes(stat.blocks() * stat.fragment_size()))
+}
+
+/// Takes in what lies on a drive. An object that lies on another one already came back there while this one was out: it goes.
+fn scan(place: &Place, state: &mut State) -> io::Result<()> {
+    let on = place.drive.index;
+    for (digest, (size, known)) in scan_objects(&place.layout, &state.index)? {
+        if state.on.contains_key(&digest) {
+            layout::remove_if_there(&place.layout.object(&digest))?;
+            continue;
+        }
+        let known = if place.doubted { Disk::Unverified } else { known };
+        state.on_disk.insert(digest, (size, known));
+        state.on.insert(digest, on);
+    }
+    for (digest, size) in scan_partials(&place.layout)? {
+        if state.on.get(&digest).is_some_and(|other| *other != on) {
+            partial::remove(&place.layout, &digest)?;
+            continue;
+        }
+        state.partial.insert(digest, size);
+        state.on.insert(digest, on);
+    }
+    clear_folder(&place.layout.quarantines())
 }
 
 /// Objects on the disk. One whose size is not the index's is removed: it can only be a torn one.

@@ -13,6 +13,7 @@ use std::{
 };
 
 pub mod ktls;
+pub mod path;
 
 /// Unsent bytes (`SIOCOUTQNSD`, linux/sockios.h), which libc does not name.
 const SIOCOUTQNSD: libc::Ioctl = 0x894B;

@@ -2,18 +2,30 @@
 //! kernel where it can. One configuration for all workers: tickets are good on each, certificates are swapped under all.
 //! Every failure names the file and what to do.
 
+pub mod aead;
 pub mod handshake;
 pub mod identity;
-mod kernel;
+pub mod kernel;
 pub mod record;
 pub mod session;
 pub mod tickets;
 pub mod watch;
 
+use aead::Provider;
 use identity::{Identities, PairFiles, TlsError};
+use kernel::KernelSeals;
 use rustls::{ServerConfig, crypto::ring};
 use std::{path::Path, sync::Arc};
 use tickets::Tickets;
+
+/// Who seals records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealing {
+    /// What the kernel can do, where it may seal and can.
+    pub kernel: Option<KernelSeals>,
+    /// The library for all that the kernel does not seal.
+    pub provider: Provider,
+}
 
 /// What the HTTPS listeners of all workers share.
 #[derive(Debug, Clone)]
@@ -22,8 +34,8 @@ pub struct Tls {
     pub full: Arc<ServerConfig>,
     /// For connections that only get a 429: HTTP/1.1.
     pub shed: Arc<ServerConfig>,
-    /// Whether the kernel may seal.
-    pub kernel: bool,
+    /// Who seals records.
+    pub sealing: Sealing,
     /// Certificates by name.
     pub identities: Arc<Identities>,
     /// Keys of session tickets.
@@ -51,19 +63,22 @@ impl Tls {
         Ok(Self {
             full: Arc::new(config),
             shed,
-            kernel: kernel && kernel_seals(),
+            sealing: Sealing {
+                kernel: if kernel { kernel_seals() } else { None },
+                provider: Provider::fastest(),
+            },
             identities,
             tickets,
         })
     }
 }
 
-fn kernel_seals() -> bool {
+fn kernel_seals() -> Option<KernelSeals> {
     match kernel::probe() {
-        Ok(()) => true,
+        Ok(seals) => Some(seals),
         Err(error) => {
             tracing::info!(%error, "no TLS in this kernel: records are sealed in this process");
-            false
+            None
         }
     }
 }

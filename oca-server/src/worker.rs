@@ -16,14 +16,14 @@ use crate::{
     metrics::Metrics,
     namespace::{Found, Namespace},
     quic::{self, Quic},
-    tls::{Tls, session::LocalTls},
+    tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
 };
 use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
-use oca_core::budget::unsent;
+use oca_core::{budget::unsent, placement::CpuId};
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
@@ -60,6 +60,8 @@ pub struct Shared {
     pub traffic: Arc<Traffic>,
     /// Value of `Alt-Svc` on HTTPS over TCP.
     pub alternative: Option<Arc<str>>,
+    /// The appliance's name, as players are told it.
+    pub name: Arc<str>,
     /// Stop signal.
     pub drain: Drain,
     /// What is closed with the first worker's stop.
@@ -95,8 +97,8 @@ impl Turn {
 pub struct Seed {
     /// 0-based.
     pub index: usize,
-    /// Core to run on.
-    pub core: Option<usize>,
+    /// Processor to run on.
+    pub cpu: Option<CpuId>,
     /// Plain HTTP listeners: one, or several after an upgrade to fewer workers.
     pub plain: Vec<StdListener>,
     /// HTTPS listeners.
@@ -133,6 +135,10 @@ pub struct Worker {
     pub disk: Rc<Disk>,
     /// What TLS sessions share.
     pub tls: Rc<LocalTls>,
+    /// The appliance's name, as players are told it.
+    pub name: Arc<str>,
+    /// Running responses that their players need at once.
+    pub urgent: Rc<Cell<usize>>,
     /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
     pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
@@ -152,7 +158,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    fn new(index: usize, log: LogSender, kernel_tls: bool, shared: Shared) -> Self {
+    fn new(index: usize, log: LogSender, sealing: Sealing, shared: Shared) -> Self {
         Self {
             index,
             files: RefCell::new(OpenFiles::new(shared.limits.open_files, &shared.metrics)),
@@ -162,7 +168,9 @@ impl Worker {
             log: RefCell::new(log),
             counters: RefCell::new(Counters::new(shared.metrics)),
             clock: Clock::default(),
-            tls: Rc::new(LocalTls::new(kernel_tls)),
+            tls: Rc::new(LocalTls::new(sealing)),
+            name: shared.name,
+            urgent: Rc::default(),
             alternative: shared.alternative,
             traffic: shared.traffic,
             leaving: Cell::default(),
@@ -198,6 +206,11 @@ impl Worker {
         if !self.is_stopping() {
             self.stop.notified().await;
         }
+    }
+
+    /// Whether nine tenths of the connections that are allowed are there: players may want to look elsewhere.
+    pub fn is_pressed(&self) -> bool {
+        self.traffic.totals().connections * 10 >= self.limits.connections as u64 * 9
     }
 
     /// This worker's traffic counters.
@@ -273,18 +286,8 @@ impl Drop for ShedSlot {
     }
 }
 
-/// One core for each worker, from those that this process may use; empty if there are fewer cores than workers.
-pub fn cores(workers: usize) -> Vec<usize> {
-    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else {
-        return Vec::new();
-    };
-    let cores: Vec<usize> = (0..CpuSet::count())
-        .filter(|c| allowed.is_set(*c).unwrap_or(false))
-        .collect();
-    if cores.len() < workers { Vec::new() } else { cores }
-}
-
-/// Starts the worker's thread.
+/// Starts the worker's thread. All that a worker owns is made on that thread once it is pinned, and so written first from
+/// its own core: its memory is local to its node without more ado.
 pub fn spawn(seed: Seed) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -292,21 +295,21 @@ pub fn spawn(seed: Seed) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new()
         .name(format!("worker-{}", seed.index))
         .spawn(move || {
-            if let Some(core) = seed.core {
-                pin(core);
+            if let Some(cpu) = seed.cpu {
+                pin(cpu);
             }
             let local = LocalSet::new();
             local.block_on(&runtime, run(seed));
         })
 }
 
-fn pin(core: usize) {
+fn pin(cpu: CpuId) {
     let mut set = CpuSet::new();
     if let Err(error) = set
-        .set(core)
+        .set(cpu.0)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
     {
-        tracing::debug!(core, %error, "not pinned"); // costs some cache misses, nothing else
+        tracing::debug!(cpu = cpu.0, %error, "not pinned"); // costs some cache misses, nothing else
     }
 }
 
@@ -319,8 +322,12 @@ async fn run(seed: Seed) {
         turn,
         ..
     } = seed.shared.clone();
-    let kernel_tls = seed.tls.as_ref().is_some_and(|tls| tls.kernel);
-    let worker = Rc::new(Worker::new(seed.index, seed.log, kernel_tls, seed.shared));
+    let none = Sealing {
+        kernel: None,
+        provider: Provider::Ring,
+    };
+    let sealing = seed.tls.as_ref().map_or(none, |tls| tls.sealing);
+    let worker = Rc::new(Worker::new(seed.index, seed.log, sealing, seed.shared));
     let plain = seed.plain.into_iter().map(|l| (l, None));
     let secure = seed.secure.into_iter().map(|l| (l, seed.tls.clone()));
     let accept = |(listener, tls)| spawn_local(accept(Rc::clone(&worker), listener, tls, turn.clone()));
@@ -376,6 +383,7 @@ async fn tick(worker: Rc<Worker>) {
         worker.log.borrow_mut().flush();
         worker.counters.borrow().flush();
         worker.files.borrow_mut().close_idle();
+        worker.disk.look_after();
     }
 }
 

@@ -71,6 +71,8 @@ const LEAST_MEMORY: u64 = 256 << 20;
 const KEPT_DESCRIPTORS: u64 = 128;
 /// Least number of connections worth starting for.
 const LEAST_CONNECTIONS: u64 = 64;
+/// Descriptors of an open file: one through the page cache, one past it.
+const FILE_DESCRIPTORS: u64 = 2;
 /// Least open files a worker.
 const LEAST_OPEN_FILES: u64 = 16;
 /// Most open files a worker: beyond it the look-up table costs more than opening again.
@@ -89,7 +91,7 @@ pub fn budgets(profile: &HardwareProfile, machine: Machine) -> Result<Budgets, B
             need: Bytes(LEAST_MEMORY),
         });
     }
-    let need = KEPT_DESCRIPTORS + LEAST_CONNECTIONS + LEAST_OPEN_FILES * workers;
+    let need = KEPT_DESCRIPTORS + LEAST_CONNECTIONS + FILE_DESCRIPTORS * LEAST_OPEN_FILES * workers;
     if machine.descriptors < need {
         return Err(BudgetError::Descriptors {
             have: machine.descriptors,
@@ -98,9 +100,10 @@ pub fn budgets(profile: &HardwareProfile, machine: Machine) -> Result<Budgets, B
     }
     let free_memory = memory - KEPT.min(memory / 2);
     let free_descriptors = machine.descriptors - KEPT_DESCRIPTORS;
-    let open_files = (free_descriptors / 4 / workers).clamp(LEAST_OPEN_FILES, MOST_OPEN_FILES);
+    let open_files =
+        (free_descriptors / 4 / FILE_DESCRIPTORS / workers).clamp(LEAST_OPEN_FILES, MOST_OPEN_FILES);
     let connections = u64::from(profile.connections)
-        .min(free_descriptors - open_files * workers)
+        .min(free_descriptors - FILE_DESCRIPTORS * open_files * workers)
         .min(free_memory / 2 / CONNECTION);
     let connection_memory = connections * CONNECTION;
     let rest = free_memory - connection_memory;
@@ -187,7 +190,7 @@ mod tests {
             for name in HardwareProfile::names() {
                 if let Ok(b) = budgets(&profile(name), machine) {
                     let files = u64::from(b.open_files_per_worker) * u64::from(workers.max(1));
-                    prop_assert!(u64::from(b.connections) + files < descriptors);
+                    prop_assert!(u64::from(b.connections) + 2 * files < descriptors);
                     prop_assert!(b.connection_memory.0 + b.ram_hot.0 < memory);
                     prop_assert!(b.connections > 0);
                 }

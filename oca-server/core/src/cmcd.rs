@@ -1,5 +1,5 @@
-//! Common Media Client Data (CTA-5004) for the access log: found in headers or the query, kept as sent. Nothing here
-//! acts on it; the session id alone is read, since one viewer's requests are put together by it.
+//! Common Media Client Data (CTA-5004, CTA-5004-B): found in headers or the query and logged as sent. What is read of it are
+//! the session id, by which one viewer's requests are put together, and the wishes that the send path may follow.
 
 use std::borrow::Cow;
 
@@ -26,22 +26,75 @@ pub fn from_query(query: &str) -> Option<Cow<'_, str>> {
 
 /// The session id (`sid="…"`) of a CMCD dictionary; quotes within other values do not mislead it.
 pub fn session_id(dictionary: &str) -> Option<&str> {
+    let value = members(dictionary).find_map(|(key, value)| (key == "sid").then_some(value?))?;
+    let value = value
+        .strip_prefix('"')
+        .and_then(|v| v.strip_suffix('"'))
+        .unwrap_or(value);
+    (!value.is_empty()).then_some(value)
+}
+
+/// Newest version of CMCD that is understood: a set of a newer one is left alone (CTA-5004-B §6).
+const VERSION: u64 = 2;
+
+/// What a player says of itself that the send path may act on. Absent or ill-typed members are unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// It begins, seeks, or has run empty (`su`, `bs`): what it asks for is needed at once.
+    pub urgent: bool,
+    /// Media in its buffer, in milliseconds (`bl`).
+    pub buffer: Option<u64>,
+    /// Throughput that is enough for it, in kbit/s (`rtp`).
+    pub throughput: Option<u64>,
+    /// Encoded bit rate of what it asks for, in kbit/s (`br`).
+    pub bit_rate: Option<u64>,
+    newer: bool,
+}
+
+impl Wishes {
+    /// Takes in a dictionary; those of the four headers are given one after the other.
+    pub fn take(&mut self, dictionary: &str) {
+        for (key, value) in members(dictionary) {
+            match (key, value) {
+                ("su" | "bs", None | Some("?1")) => self.urgent = true,
+                ("bl", Some(value)) => self.buffer = number(value),
+                ("rtp", Some(value)) => self.throughput = number(value),
+                ("br", Some(value)) => self.bit_rate = number(value),
+                ("v", Some(value)) => self.newer = number(value).is_some_and(|v| v > VERSION),
+                _ => {}
+            }
+        }
+    }
+
+    /// The wishes, or none if they are of a version that is not understood.
+    pub fn understood(self) -> Self {
+        if self.newer { Self::default() } else { self }
+    }
+}
+
+/// Keys and values of a dictionary (RFC 9651 §3.2); a key alone has no value. A member that is broken spoils no other.
+fn members(dictionary: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let mut rest = dictionary;
-    loop {
+    std::iter::from_fn(move || {
         rest = rest.trim_start_matches([',', ' ', '\t']);
         if rest.is_empty() {
             return None;
         }
-        let end = member_end(rest);
-        if let Some(value) = rest[..end].trim_end().strip_prefix("sid=") {
-            let value = value
-                .strip_prefix('"')
-                .and_then(|v| v.strip_suffix('"'))
-                .unwrap_or(value);
-            return (!value.is_empty()).then_some(value);
-        }
-        rest = &rest[end..];
-    }
+        let (member, after) = rest.split_at(member_end(rest));
+        rest = after;
+        Some(match member.trim_end().split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (member.trim_end(), None),
+        })
+    })
+}
+
+/// The first number of a value: an integer, a decimal (which players send where integers are due), or an inner list of
+/// them (version 2).
+fn number(value: &str) -> Option<u64> {
+    let value = value.strip_prefix('(').unwrap_or(value);
+    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    value[..end].parse().ok()
 }
 
 /// Where the first member ends: at a comma outside quotes and parentheses.
@@ -92,10 +145,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn wishes_are_read_from_both_versions_and_broken_members_spoil_nothing() {
+        let wishes = |parts: &[&str]| {
+            let mut wishes = Wishes::default();
+            parts.iter().for_each(|p| wishes.take(p));
+            wishes.understood()
+        };
+        let v1 = wishes(&["br=3200,bl=21300,su", "rtp=16000"]);
+        let v2 = wishes(&[
+            "br=(3200;v 128;a),bl=(21300;v),su=?1,v=2,tpb=(985.6)",
+            "rtp=16000.0",
+        ]);
+        for w in [v1, v2] {
+            assert!(w.urgent);
+            assert_eq!(
+                (w.bit_rate, w.buffer, w.throughput),
+                (Some(3200), Some(21_300), Some(16_000))
+            );
+        }
+        let broken = wishes(&["BR=3,br=x,bl=,rtp=\"9\",bs=?0,,=,sid=\"a,su\""]);
+        assert_eq!(broken, Wishes::default());
+        assert_eq!(
+            wishes(&["su,rtp=1,v=3"]),
+            Wishes::default(),
+            "a newer version is left alone"
+        );
+    }
+
     proptest! {
         #[test]
         fn any_text_is_survived(text in "\\PC{0,60}") {
             let _ = (from_query(&text), session_id(&text));
+            Wishes::default().take(&text);
         }
     }
 }

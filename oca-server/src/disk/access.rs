@@ -2,15 +2,19 @@
 //! worth memory. What a file system refuses is remembered, so that it is asked once.
 
 use crate::{
+    drive::Drive,
     namespace::heat::{Heat, Warmth},
     sys::cache,
 };
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{MetadataExt, OpenOptionsExt},
     },
     sync::Arc,
 };
@@ -19,6 +23,17 @@ use super::residency::Seen;
 
 /// What O_DIRECT needs where the kernel does not tell.
 const ALIGNMENT: u32 = 4096;
+/// File systems that do not wait when they are asked not to. Others may promise it and wait all the same: FUSE does, for reads
+/// past the page cache. Their reads are left to threads of the kernel.
+const PROMPT: [FsType; 5] = [
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+];
+/// File systems without a drive, the second one being ramfs.
+const IN_MEMORY: [FsType; 2] = [TMPFS_MAGIC, FsType(0x8584_58f6)];
 /// Largest alignment that is worth it.
 const MOST_ALIGNMENT: u32 = 64 << 10;
 
@@ -61,6 +76,12 @@ impl Via {
 pub struct Access {
     /// The file system that it is of.
     pub device: u64,
+    /// Whether its file system keeps the promise not to wait.
+    pub prompt: bool,
+    /// Whether it lies in memory alone.
+    pub in_memory: bool,
+    /// The drive that it lies on, if somebody watches that.
+    pub drive: Option<Arc<Drive>>,
     /// What of it was in memory a moment ago.
     pub seen: RefCell<Seen>,
     /// Reads under way that fill the page cache: pages are there then that hold nothing yet.
@@ -78,11 +99,15 @@ pub struct Access {
 
 impl Access {
     /// Of a file just opened.
-    pub fn new(device: u64, size: u64, heat: Arc<Heat>) -> Self {
+    pub fn new(file: &File, meta: &Metadata, heat: Arc<Heat>, drive: Option<Arc<Drive>>) -> Self {
+        let kind = fstatfs(file).map(|s| s.filesystem_type());
         Self {
-            device,
+            device: meta.dev(),
+            prompt: kind.is_ok_and(|kind| PROMPT.contains(&kind)),
+            in_memory: kind.is_ok_and(|kind| IN_MEMORY.contains(&kind)),
+            drive,
             heat,
-            size,
+            size: meta.size(),
             seen: RefCell::default(),
             filling: Cell::new(0),
             filled: Cell::new(false),

@@ -1,9 +1,10 @@
 //! What is to be read from drives, and what is being read: first come, first served within a drive, at most so many reads
 //! at once for each, so that a drive that is slow keeps back nobody who reads from another. Reads whose stream is gone are
-//! not begun. One task a worker starts all that was asked for in a turn by one system call and hands out what ended.
+//! not begun. Who waits for a drive that was given up is told so. One task a worker starts all that was asked for in a turn by one system call and hands out what ended.
 
 use super::{Loan, ReadError, access::Via, engine::Engine};
 use crate::{
+    drive::{Drive, Oldest},
     files::OpenFile,
     metrics::Metrics,
     sys::{
@@ -15,13 +16,14 @@ use nix::errno::Errno;
 use prometheus::{Gauge, IntCounter};
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt, io,
     ops::Range,
     os::fd::{AsFd, BorrowedFd},
-    rc::Rc,
+    rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 
@@ -56,6 +58,10 @@ impl Ticket {
         }
     }
 
+    fn is_waiting(&self) -> bool {
+        matches!(*self.0.borrow(), State::Waiting(_))
+    }
+
     fn done(&self, result: Result<Loan, ReadError>) {
         let before = self.0.replace(State::Done(result));
         if let State::Waiting(Some(waker)) = before {
@@ -78,6 +84,8 @@ pub struct Demand {
     size: Size,
     /// Memory of a read that goes on.
     span: Option<Span>,
+    /// Number of its read under way.
+    number: u64,
 }
 
 impl fmt::Debug for Demand {
@@ -114,6 +122,7 @@ impl Demand {
             got: 0,
             size,
             span: None,
+            number: 0,
         }
     }
 
@@ -126,6 +135,7 @@ impl Demand {
             skip,
             len: (self.wanted.end - skip).next_multiple_of(alignment),
             flags: self.via.flags(),
+            may_wait: !self.file.access.prompt,
         }
     }
 
@@ -137,8 +147,76 @@ impl Demand {
 #[derive(Debug)]
 struct Lane {
     device: u64,
+    drive: Option<(Arc<Drive>, Arc<Oldest>)>,
     waiting: VecDeque<Demand>,
-    flying: usize,
+    /// Reads under way by their number, which grows: since when, and who waits.
+    flying: BTreeMap<u64, (Instant, Weak<Ticket>)>,
+    next: u64,
+}
+
+impl Lane {
+    fn new(file: &OpenFile) -> Self {
+        let drive = file.access.drive.as_ref();
+        Self {
+            device: file.access.device,
+            drive: drive.map(|d| (Arc::clone(d), d.reader())),
+            waiting: VecDeque::new(),
+            flying: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    fn is_of(&self, file: &OpenFile) -> bool {
+        match (&self.drive, &file.access.drive) {
+            (Some((mine, _)), Some(its)) => Arc::ptr_eq(mine, its),
+            (None, None) => self.device == file.access.device,
+            _ => false,
+        }
+    }
+
+    fn begins(&mut self, number: u64, ticket: Weak<Ticket>) {
+        self.flying.insert(number, (Instant::now(), ticket));
+        if let Some((drive, _)) = &self.drive {
+            drive.begins();
+        }
+        self.tell_oldest();
+    }
+
+    fn ends(&mut self, number: u64, failed: bool) {
+        let Some((began, _)) = self.flying.remove(&number) else {
+            return;
+        };
+        if let Some((drive, _)) = &self.drive {
+            drive.ends(began.elapsed());
+            if failed {
+                drive.failed();
+            }
+        }
+        self.tell_oldest();
+    }
+
+    fn tell_oldest(&self) {
+        if let Some((drive, oldest)) = &self.drive {
+            drive.set_oldest(
+                oldest,
+                self.flying.first_key_value().map(|(_, (began, _))| *began),
+            );
+        }
+    }
+
+    /// Tells everybody who waits for a drive that was given up.
+    fn clear_if_given_up(&mut self) {
+        if !self.drive.as_ref().is_some_and(|(d, _)| d.is_given_up()) {
+            return;
+        }
+        let waiting = self.waiting.drain(..).map(|demand| demand.ticket);
+        let flying = self.flying.values().filter_map(|(_, ticket)| ticket.upgrade());
+        for ticket in waiting.chain(flying) {
+            if ticket.is_waiting() {
+                ticket.done(Err(io::Error::other("its drive was given up").into()));
+            }
+        }
+    }
 }
 
 /// The reads of a worker; see the module.
@@ -184,27 +262,34 @@ impl Queue {
     /// Whether memory and the file's drive have room for reads that nobody waits for yet.
     pub fn has_room(&self, file: &OpenFile) -> bool {
         let lanes = self.lanes.borrow();
-        let lane = lanes.iter().find(|l| l.device == file.access.device);
-        !self.is_scarce() && lane.is_none_or(|l| l.waiting.len() + l.flying < DEPTH)
+        let lane = lanes.iter().find(|l| l.is_of(file));
+        !self.is_scarce() && lane.is_none_or(|l| l.waiting.len() + l.flying.len() < DEPTH)
     }
 
     /// Asks for a piece.
     pub fn add(&self, demand: Demand) {
-        self.with_lane(demand.file.access.device, |lane| lane.waiting.push_back(demand));
+        let file = Rc::clone(&demand.file);
+        self.with_lane(&file, |lane| {
+            lane.waiting.push_back(demand);
+            lane.clear_if_given_up();
+        });
         self.wake.notify_one();
     }
 
-    fn with_lane<T>(&self, device: u64, act: impl FnOnce(&mut Lane) -> T) -> T {
+    fn with_lane<T>(&self, file: &OpenFile, act: impl FnOnce(&mut Lane) -> T) -> T {
         let mut lanes = self.lanes.borrow_mut();
-        let at = lanes.iter().position(|l| l.device == device).unwrap_or_else(|| {
-            lanes.push(Lane {
-                device,
-                waiting: VecDeque::new(),
-                flying: 0,
-            });
+        let at = lanes.iter().position(|l| l.is_of(file)).unwrap_or_else(|| {
+            lanes.push(Lane::new(file));
             lanes.len() - 1
         });
         act(&mut lanes[at])
+    }
+
+    /// Tells everybody who waits for a drive that was given up; to be called now and then.
+    pub fn look_after(&self) {
+        for lane in self.lanes.borrow_mut().iter_mut() {
+            lane.clear_if_given_up();
+        }
     }
 
     /// Runs the reads until the task is aborted.
@@ -229,7 +314,7 @@ impl Queue {
             lanes.rotate_left(1); // memory that comes back goes to another drive's reads each time
         }
         'lanes: for lane in lanes.iter_mut() {
-            while lane.flying < DEPTH
+            while lane.flying.len() < DEPTH
                 && let Some(mut demand) = lane.waiting.pop_front()
             {
                 if !demand.is_wanted() {
@@ -241,13 +326,16 @@ impl Queue {
                     break 'lanes;
                 };
                 count_filling(&demand, 1);
+                demand.number = lane.next;
+                lane.next += 1;
+                let (number, ticket) = (demand.number, Rc::downgrade(&demand.ticket));
                 if let Err((mut demand, span)) = engine.push(demand, span) {
                     count_filling(&demand, -1);
                     demand.span = Some(span);
                     lane.waiting.push_front(demand);
                     break 'lanes;
                 }
-                lane.flying += 1;
+                lane.begins(number, ticket);
             }
         }
         let waiting = lanes.iter().map(|lane| lane.waiting.len()).sum::<usize>();
@@ -259,12 +347,13 @@ impl Queue {
 
     fn landed(&self, mut demand: Demand, span: Span, result: io::Result<usize>) {
         count_filling(&demand, -1);
-        let device = demand.file.access.device;
-        self.with_lane(device, |lane| lane.flying -= 1);
-        if !demand.is_wanted() {
+        let file = Rc::clone(&demand.file);
+        let errno = |e: &io::Error| e.raw_os_error().map(Errno::from_raw);
+        let failed = result.as_ref().is_err_and(|e| errno(e) == Some(Errno::EIO));
+        self.with_lane(&file, |lane| lane.ends(demand.number, failed));
+        if !demand.is_wanted() || !demand.ticket.is_waiting() {
             return;
         }
-        let errno = |e: &io::Error| e.raw_os_error().map(Errno::from_raw);
         let verdict = match result {
             Ok(n) => {
                 self.bytes[&demand.via].inc_by(n as u64);
@@ -303,7 +392,7 @@ impl Queue {
             Some(Err(error)) => demand.ticket.done(Err(error)),
             None => {
                 demand.span = Some(span);
-                self.with_lane(device, |lane| lane.waiting.push_front(demand));
+                self.with_lane(&file, |lane| lane.waiting.push_front(demand));
             }
         }
     }
@@ -311,6 +400,10 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
+        for lane in self.lanes.get_mut() {
+            let numbers: Vec<u64> = lane.flying.keys().copied().collect();
+            numbers.into_iter().for_each(|number| lane.ends(number, false));
+        }
         self.waiting.sub(self.shown.get() as f64);
     }
 }

@@ -94,6 +94,9 @@ impl Residency {
     /// Bytes from the beginning of the (not empty) range that are in memory.
     pub fn prefix(&self, file: &OpenFile, wanted: Range<u64>) -> u64 {
         let length = wanted.end - wanted.start;
+        if file.access.in_memory {
+            return length;
+        }
         let ask = self.ask(file, wanted.start);
         if ask == Ask::Never {
             return 0;
@@ -101,7 +104,8 @@ impl Residency {
         if file.access.is_kept() {
             return length;
         }
-        if file.access.filling.get() > 0 {
+        let drive = file.access.drive.as_ref();
+        if file.access.filling.get() > 0 || drive.is_some_and(|d| d.is_slow()) {
             return self.read_prefix(file, wanted);
         }
         let mut seen = file.access.seen.borrow_mut();
@@ -138,6 +142,9 @@ impl Residency {
     }
 
     fn ask(&self, file: &OpenFile, offset: u64) -> Ask {
+        if !file.access.prompt {
+            return Ask::Never;
+        }
         let known = self.devices.borrow().get(&file.access.device).copied();
         known.unwrap_or_else(|| self.find_out(file, offset))
     }

@@ -326,6 +326,7 @@ fn a_stalled_read_holds_up_no_other_drive_and_nothing_in_memory() {
         let stalled = Rc::new(OpenFile::of_pipe(
             File::from(from.as_fd().try_clone_to_owned().unwrap()),
             1000,
+            None,
         ));
         let mut streams: Vec<_> = (0..8)
             .map(|_| disk.stream(&stalled, Slice { offset: 0, len: 1000 }))
@@ -352,5 +353,30 @@ fn a_stalled_read_holds_up_no_other_drive_and_nothing_in_memory() {
         drop(piece);
         settle(&disk).await;
         assert!(matches!(first.poll_next(cx), Poll::Ready(None)));
+    });
+}
+
+#[test]
+fn who_waits_for_a_drive_that_was_given_up_is_told() {
+    use crate::drive::Drive;
+    run(async {
+        let disk = disk(CHUNK);
+        let drive = Arc::new(Drive::new(0));
+        let (from, _to) = io::pipe().unwrap();
+        let from = File::from(from.as_fd().try_clone_to_owned().unwrap());
+        let stalled = Rc::new(OpenFile::of_pipe(from, 1000, Some(Arc::clone(&drive))));
+        let whole = Slice { offset: 0, len: 1000 };
+        let mut stream = disk.stream(&stalled, whole);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(stream.poll_next(cx).is_pending());
+        while drive.waits() < std::time::Duration::from_millis(1) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(drive.under_way(), 1);
+        drive.give_up();
+        disk.look_after();
+        assert!(matches!(stream.next().await, Some(Err(ReadError::Failed(_)))));
+        let mut late = disk.stream(&stalled, whole);
+        assert!(matches!(late.next().await, Some(Err(ReadError::Failed(_)))));
     });
 }

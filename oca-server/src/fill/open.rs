@@ -76,7 +76,7 @@ async fn blocks(
     size: Bytes,
 ) -> Result<Blocks, Unopened> {
     let known = Blocks::of_small(&digest, size);
-    if let Some(blocks) = known.or_else(|| Blocks::load(store.layout(), &digest, size)) {
+    if let Some(blocks) = known.or_else(|| Blocks::load(store.layout_of(&digest), &digest, size)) {
         return Ok(blocks);
     }
     let info = control.object(&digest).await?;

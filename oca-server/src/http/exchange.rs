@@ -4,12 +4,17 @@
 use crate::{
     fill::fetch::AGENT,
     http::{Peer, Protocol},
+    sys::path::Path,
     worker::Worker,
 };
-use cdn_types::ObjectDigest;
-use oca_core::cmcd;
+use cdn_types::{BitsPerSecond, ObjectDigest};
+use oca_core::{
+    cmcd::{self, Wishes},
+    pacing,
+};
 use std::{
-    io::Write,
+    fmt::Write as _,
+    io::{self, Write as _},
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
@@ -104,6 +109,10 @@ pub struct Exchange {
     digest: Option<ObjectDigest>,
     /// Whether a viewer asks, as against an appliance that fills.
     viewer: bool,
+    /// What the player says of itself; absent = it does not speak CMCD.
+    wishes: Option<Wishes>,
+    /// What is known of the path at the end.
+    path: Option<Path>,
     status: u16,
     bytes: u64,
     end: End,
@@ -112,6 +121,10 @@ pub struct Exchange {
 impl Exchange {
     /// Starts with the request's last header byte.
     pub fn new(worker: &Rc<Worker>, protocol: Protocol, peer: Peer, said: &Said<'_>) -> Self {
+        let wishes = wishes(said);
+        if wishes.is_some_and(|w| w.urgent) {
+            worker.urgent.set(worker.urgent.get() + 1);
+        }
         let mut line = Vec::new();
         if worker.log.borrow().is_on() {
             line.reserve(512);
@@ -124,6 +137,8 @@ impl Exchange {
             line,
             digest: None,
             viewer: !said.user_agent.is_some_and(|a| a.starts_with(AGENT.as_bytes())),
+            wishes,
+            path: None,
             status: 0,
             bytes: 0,
             end: End::Cut,
@@ -149,6 +164,39 @@ impl Exchange {
         counters.add("oca_sent_bytes_total", self.protocol.name(), bytes);
     }
 
+    /// The rate that is enough for the player; absent = as fast as it goes.
+    pub fn rate(&self) -> Option<BitsPerSecond> {
+        self.wishes.and_then(|w| pacing::rate(&w))
+    }
+
+    /// Whether the player needs the response at once.
+    pub fn is_urgent(&self) -> bool {
+        self.wishes.is_some_and(|w| w.urgent)
+    }
+
+    /// What a player that speaks CMCD is told of the path to it (`CMSD-Dynamic`, CTA-5006), from what `path` answers.
+    pub fn told(&self, path: impl FnOnce() -> Option<Path>) -> Option<String> {
+        self.wishes?;
+        let mut told = format!("\"{}\"", self.worker.name);
+        if let Some(path) = path() {
+            if path.delivery_rate > 0 {
+                let _ = write!(told, ";etp={}", path.delivery_rate.saturating_mul(8) / 1000);
+            }
+            let _ = write!(told, ";rtt={}", path.round_trip.div_ceil(1000));
+        }
+        if self.worker.is_pressed() {
+            told.push_str(";du");
+        }
+        Some(told)
+    }
+
+    /// Notes for the log what the path was like.
+    pub fn carried(&mut self, path: impl FnOnce() -> Option<Path>) {
+        if !self.line.is_empty() {
+            self.path = path();
+        }
+    }
+
     /// How it ended; the last word before the drop.
     pub fn ended(&mut self, end: End) {
         self.end = end;
@@ -157,6 +205,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.is_urgent() {
+            self.worker.urgent.set(self.worker.urgent.get() - 1);
+        }
         let took = self.started.elapsed();
         self.worker.traffic().requests.fetch_add(1, Relaxed);
         self.worker
@@ -183,12 +234,37 @@ impl Exchange {
         let seconds = took.as_secs_f64();
         let line = &mut self.line;
         // Writing to memory does not fail.
-        let _ = write!(
+        let _ = io::Write::write_fmt(
             line,
-            ",\"status\":{status},\"bytes\":{bytes},\"seconds\":{seconds:.6},\"end\":\"{end}\"}}"
+            format_args!(",\"status\":{status},\"bytes\":{bytes},\"seconds\":{seconds:.6},\"end\":\"{end}\""),
         );
+        if let Some(path) = self.path {
+            let (rtt, again) = (f64::from(path.round_trip) / 1e6, path.retransmitted);
+            let rate = path.delivery_rate.saturating_mul(8);
+            let _ = io::Write::write_fmt(
+                line,
+                format_args!(",\"rtt\":{rtt:.6},\"retransmitted\":{again},\"delivery_rate\":{rate}"),
+            );
+        }
+        line.push(b'}');
         self.worker.log.borrow_mut().push(line);
     }
+}
+
+/// What the request says of its player. Headers go before the query (CTA-5004-B §6).
+fn wishes(said: &Said<'_>) -> Option<Wishes> {
+    let mut wishes = Wishes::default();
+    if said.cmcd.iter().any(Option::is_some) {
+        let texts = said
+            .cmcd
+            .iter()
+            .flatten()
+            .filter_map(|v| std::str::from_utf8(v).ok());
+        texts.for_each(|text| wishes.take(text));
+    } else {
+        wishes.take(&said.query.and_then(cmcd::from_query)?);
+    }
+    Some(wishes.understood())
 }
 
 /// The part of the line that the request alone decides; docs/formats/access-log.md tells the fields.

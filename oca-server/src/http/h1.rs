@@ -37,6 +37,7 @@ pub async fn serve(worker: &Rc<Worker>, wire: Wire, peer: Peer) {
         let next = match connection.next_request().await {
             Next::Request => connection.respond().await,
             Next::Refuse(status) => connection.refuse(status).await,
+            Next::Closed if connection.wire.must_end() => Then::Close,
             Next::Closed => return,
         };
         match next {
@@ -189,8 +190,9 @@ impl<'w> Connection<'w> {
             used,
             content,
         } = answer;
-        self.wire.begin();
+        self.wire.begin(exchange.rate(), exchange.is_urgent());
         let sent = self.send(&body, &mut exchange).await;
+        exchange.carried(|| self.wire.path());
         self.buffer.drain(..used);
         if self.buffer.is_empty() {
             self.buffer = Vec::new(); // an idle connection holds no buffer
@@ -252,8 +254,9 @@ impl<'w> Connection<'w> {
             protocol: head.protocol,
             keep_open,
             secure: self.peer.tls.is_some(),
+            told: exchange.told(|| self.wire.path()),
         };
-        write_head(&mut self.out, self.worker, &decision, how);
+        write_head(&mut self.out, self.worker, &decision, &how);
         let digest = file.as_ref().and_then(|(open, _)| open.digest);
         exchange.answered(decision.status, digest);
         let Decision { body, head_only, .. } = decision;
@@ -339,11 +342,12 @@ impl<'w> Connection<'w> {
             protocol,
             keep_open: false,
             secure: self.peer.tls.is_some(),
+            told: None,
         };
-        write_head(&mut self.out, self.worker, &decision, how);
+        write_head(&mut self.out, self.worker, &decision, &how);
         exchange.answered(status, None);
         let _ = to_send(decision.body, said.method == "HEAD", None, &mut self.out);
-        self.wire.begin();
+        self.wire.begin(None, false);
         match self.send(&ToSend::Nothing, &mut exchange).await {
             Ok(()) => {
                 exchange.ended(End::Complete);
@@ -372,7 +376,9 @@ fn to_send(body: Body, head_only: bool, file: Option<(Rc<OpenFile>, Found)>, out
     }
     match (body, file) {
         (Body::Text(text), _) => out.extend_from_slice(text.as_bytes()),
-        (Body::File(Some(slice)), Some((open, found))) => return ToSend::File(open, found, slice),
+        (Body::File(Some(slice)), Some((open, found))) if slice.len > 0 => {
+            return ToSend::File(open, found, slice);
+        }
         (Body::Parts { parts, tail, .. }, Some((open, found))) => {
             return ToSend::Parts(open, found, parts, tail);
         }
@@ -382,15 +388,16 @@ fn to_send(body: Body, head_only: bool, file: Option<(Rc<OpenFile>, Found)>, out
 }
 
 /// How a response goes out.
-#[derive(Clone, Copy)]
 struct How {
     protocol: Protocol,
     keep_open: bool,
     /// Over TLS: only there another protocol may be offered (RFC 7838 §2.1).
     secure: bool,
+    /// What a player that speaks CMCD is told (`CMSD-Dynamic`).
+    told: Option<String>,
 }
 
-fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: How) {
+fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: &How) {
     out.clear();
     out.reserve(1024);
     let status = decision.status;
@@ -409,6 +416,9 @@ fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: 
     });
     if status == 429 {
         let _ = write!(out, "Retry-After: {}\r\n", worker.limits.retry_after.as_secs());
+    }
+    if let Some(told) = &how.told {
+        let _ = write!(out, "CMSD-Dynamic: {told}\r\n");
     }
     if let Some(alternative) = worker.alternative.as_ref().filter(|_| how.secure) {
         let _ = write!(out, "Alt-Svc: {alternative}\r\n");

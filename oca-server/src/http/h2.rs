@@ -10,14 +10,18 @@ use crate::{
         Peer, Protocol,
         answer::{self, Piece, pieces},
         exchange::{End, Exchange, Said},
+        lanes::{Lanes, PATIENCE},
         lookup::LookUp,
         pulse::{Pulse, Verdict},
+        wire::{LINGER, LINGER_BYTES},
     },
     namespace::Found,
+    sys::path::{self, Path},
     tls::session::Session,
     worker::Worker,
 };
 use bytes::{Buf, Bytes};
+use cdn_types::BitsPerSecond;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -27,21 +31,25 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use oca_core::{
     decision::Decision,
+    priority::Priority,
     range::Slice,
     request::{Fields, Method},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     convert::Infallible,
     future::{Future, poll_fn},
     io::{self, IoSlice, IoSliceMut},
     pin::{Pin, pin},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
     time::Instant,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// Requests of one connection at once: a player asks for a few segments and playlists at a time.
 const STREAMS: u32 = 64;
@@ -52,30 +60,39 @@ const RESETS: usize = 64;
 
 /// Serves a connection after its TLS handshake.
 pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
-    let pulse = Rc::<Pulse>::default();
+    let session = Rc::new(RefCell::new(session));
+    let shared = Rc::new(Shared {
+        pulse: Pulse::default(),
+        lanes: Lanes::default(),
+        session: Rc::downgrade(&session),
+        rate: Cell::new(None),
+    });
     let service = service_fn(|request| {
-        let response = respond(worker, &pulse, peer, &request);
+        let response = respond(worker, &shared, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
-    let session = Rc::new(RefCell::new(session));
     let io = TokioIo::new(Gathered(Rc::clone(&session)));
     let mut connection = pin!(builder(worker).serve_connection(io, service));
     let mut leaving = false;
     loop {
         tokio::select! {
-            result = poll_fn(|cx| poll(connection.as_mut(), &session, cx)) => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "HTTP/2 connection ended");
+            step = poll_fn(|cx| poll(connection.as_mut(), &session, leaving, cx)) => match step {
+                Step::Ended(result) => {
+                    match result {
+                        Ok(()) => linger(&session).await,
+                        Err(error) => tracing::debug!(%error, "HTTP/2 connection ended"),
+                    }
+                    return;
                 }
-                return;
-            }
+                Step::Leave => leaving = true,
+            },
             () = worker.stopped(), if !leaving => leaving = true,
-            verdict = watch(worker, &pulse) => match verdict {
+            verdict = watch(worker, &shared.pulse) => match verdict {
                 Verdict::Stalled => return worker.counters.borrow_mut().cut(Cut::SlowReader, 1),
                 Verdict::Idle if leaving => return,
                 Verdict::Idle | Verdict::Well(_) => {
                     leaving = true;
-                    pulse.beat(); // as long again to take leave
+                    shared.pulse.beat(); // as long again to take leave
                 }
             },
         }
@@ -87,15 +104,44 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
 /// sent together at its end.
 struct Gathered(Rc<RefCell<Session>>);
 
+/// Reads what the client still sends, for a moment, after all is sent and our side is closed. A socket that is closed with
+/// bytes unread is reset, and the client may then lose the end of its last response.
+async fn linger(session: &RefCell<Session>) {
+    let (mut sink, mut left) = (vec![0; 4096], LINGER_BYTES);
+    let reading = poll_fn(|cx| {
+        loop {
+            let mut buffer = ReadBuf::new(&mut sink);
+            ready!(Pin::new(&mut *session.borrow_mut()).poll_read(cx, &mut buffer))?;
+            let n = buffer.filled().len();
+            left = left.saturating_sub(n);
+            if n == 0 || left == 0 {
+                return Poll::Ready(io::Result::Ok(()));
+            }
+        }
+    });
+    let _ = tokio::time::timeout(LINGER, reading).await; // too slow or gone: there is nobody to tell
+}
+
+/// What a poll came to.
+enum Step {
+    Ended(Result<(), Box<dyn std::error::Error>>),
+    /// The session must end: what runs is finished, nothing new begun.
+    Leave,
+}
+
 fn poll(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     session: &RefCell<Session>,
+    leaving: bool,
     cx: &mut Context<'_>,
-) -> Poll<Result<(), Box<dyn std::error::Error>>> {
+) -> Poll<Step> {
     let result = connection.poll(cx).map_err(Into::into);
-    match session.borrow_mut().poll_sent(cx) {
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-        Poll::Ready(Ok(())) | Poll::Pending => result,
+    let mut session = session.borrow_mut();
+    match (session.poll_sent(cx), result) {
+        (Poll::Ready(Err(error)), _) => Poll::Ready(Step::Ended(Err(error.into()))),
+        (_, Poll::Ready(result)) => Poll::Ready(Step::Ended(result)),
+        (_, Poll::Pending) if session.must_end() && !leaving => Poll::Ready(Step::Leave),
+        (_, Poll::Pending) => Poll::Pending,
     }
 }
 
@@ -168,9 +214,44 @@ async fn watch(worker: &Worker, pulse: &Pulse) -> Verdict {
     }
 }
 
+/// What the responses of a connection share.
+struct Shared {
+    pulse: Pulse,
+    lanes: Lanes,
+    session: Weak<RefCell<Session>>,
+    /// The rate that the socket is bound to.
+    rate: Cell<Option<BitsPerSecond>>,
+}
+
+impl Shared {
+    /// What TCP knows of the path to the client.
+    fn path(&self) -> Option<Path> {
+        self.with_session(|session| path::path(session.tcp()).ok())
+            .flatten()
+    }
+
+    /// Binds the socket to what is enough for all responses that run.
+    fn pace(&self) {
+        let rate = self.lanes.rate();
+        let bytes = rate.map(|r| r.0 / 8);
+        if rate != self.rate.get()
+            && self.with_session(|session| path::set_pace(session.tcp(), bytes).is_ok()) == Some(true)
+        {
+            self.rate.set(rate);
+        }
+    }
+
+    /// Absent when the connection is gone.
+    fn with_session<T>(&self, ask: impl FnOnce(&Session) -> T) -> Option<T> {
+        let session = self.session.upgrade()?;
+        let session = session.try_borrow().ok()?;
+        Some(ask(&session))
+    }
+}
+
 fn respond(
     worker: &Rc<Worker>,
-    pulse: &Rc<Pulse>,
+    shared: &Rc<Shared>,
     peer: Peer,
     request: &Request<Incoming>,
 ) -> Response<FileBody> {
@@ -186,8 +267,11 @@ fn respond(
         host,
         ..Said::default()
     };
-    let mut fields = Fields::default();
+    let (mut fields, mut priority) = (Fields::default(), Priority::default());
     for (name, value) in request.headers() {
+        if name == "priority" {
+            priority = Priority::parse(value.as_bytes());
+        }
         said.take(name.as_str(), value.as_bytes());
         fields.take(name.as_str(), value.as_bytes());
     }
@@ -203,13 +287,14 @@ fn respond(
     let mut response = Response::new(());
     *response.status_mut() =
         StatusCode::from_u16(decision.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    write_fields(response.headers_mut(), worker, &decision);
+    let told = exchange.told(|| shared.path());
+    write_fields(response.headers_mut(), worker, &decision, told.as_deref());
     let pieces = pieces(decision.body, decision.head_only);
     let file = file.map(|(open, found)| (Rc::clone(open), found.clone()));
-    response.map(|()| FileBody::new(file, pieces, exchange, Rc::clone(pulse)))
+    response.map(|()| FileBody::new(file, pieces, exchange, (priority, Rc::clone(shared))))
 }
 
-fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>) {
+fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>, told: Option<&str>) {
     let mut add = |name: &str, value: &str| {
         // Names and values are ours; a media type from a catalogue with a line break is left out.
         let name = HeaderName::from_bytes(name.as_bytes());
@@ -221,6 +306,9 @@ fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>
     if let Some(alternative) = &worker.alternative {
         add("Alt-Svc", alternative);
     }
+    if let Some(told) = told {
+        add("CMSD-Dynamic", told);
+    }
 }
 
 /// A body that is read as it is asked for.
@@ -231,7 +319,11 @@ struct FileBody {
     /// others need.
     cold: Option<ColdStream>,
     exchange: Exchange,
-    pulse: Rc<Pulse>,
+    shared: Rc<Shared>,
+    /// Its number among the responses of the connection.
+    lane: u64,
+    /// Until it asks again although another goes first.
+    patience: Option<Pin<Box<Sleep>>>,
     worker: Rc<Worker>,
 }
 
@@ -266,21 +358,40 @@ impl FileBody {
         file: Option<(Rc<OpenFile>, Found)>,
         pieces: VecDeque<Piece>,
         mut exchange: Exchange,
-        pulse: Rc<Pulse>,
+        (priority, shared): (Priority, Rc<Shared>),
     ) -> Self {
         if pieces.is_empty() {
             exchange.ended(End::Complete);
         }
-        pulse.begin();
+        shared.pulse.begin();
+        let lane = shared.lanes.enter(priority, exchange.rate(), Instant::now());
+        shared.pace();
         let worker = Rc::clone(exchange.worker());
         Self {
             file,
             pieces,
             cold: None,
             exchange,
-            pulse,
+            shared,
+            lane,
+            patience: None,
             worker,
         }
+    }
+
+    /// Waits for the responses that go first.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self
+            .shared
+            .lanes
+            .poll_turn(self.lane, Instant::now(), cx)
+            .is_pending()
+        {
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            ready!(patience.as_mut().poll(cx));
+            self.patience = None;
+        }
+        Poll::Ready(())
     }
 
     /// The next piece, at most [`PIECE`] bytes of the file.
@@ -298,7 +409,7 @@ impl FileBody {
             },
         };
         let len = chunk.remaining() as u64;
-        self.pulse.gave(len);
+        self.shared.pulse.gave(len);
         self.exchange.sent(len);
         if self.pieces.is_empty() {
             self.exchange.ended(End::Complete);
@@ -355,6 +466,7 @@ impl HttpBody for FileBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, ReadError>>> {
+        ready!(self.poll_turn(cx));
         self.poll_next(cx)
             .map(|next| next.map(|piece| piece.map(Frame::data).inspect_err(|error| self.fault(error))))
     }
@@ -370,6 +482,9 @@ impl HttpBody for FileBody {
 
 impl Drop for FileBody {
     fn drop(&mut self) {
-        self.pulse.end();
+        self.exchange.carried(|| self.shared.path());
+        self.shared.lanes.leave(self.lane);
+        self.shared.pace();
+        self.shared.pulse.end();
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         exchange::{End, Exchange, Said},
         lookup::LookUp,
         pulse::Pulse,
+        wire::COLD,
     },
     namespace::Found,
     quic::Buffers,
@@ -23,6 +24,7 @@ use oca_core::{
         qpack::Encoder,
         request::Head,
     },
+    priority::Priority,
     range::Slice,
     request::{Fields, Method},
 };
@@ -67,12 +69,14 @@ pub struct Response {
     held_at: Option<u64>,
     file: Option<(Rc<OpenFile>, Found)>,
     source: Source,
+    /// Bytes that the stream from the drive has still to bring.
+    cold_left: u64,
+    /// What it has brought, and how much of that was read.
+    loan: Option<(Loan, usize)>,
     exchange: Exchange,
     pulse: Rc<Pulse>,
-    /// Order among the responses of a connection, 0 (first) to 7 (RFC 9218 §4.1).
-    pub urgency: u8,
-    /// Whether it may take turns with others of its urgency (RFC 9218 §4.2).
-    pub incremental: bool,
+    /// Order among the responses of a connection.
+    pub priority: Priority,
 }
 
 /// Answers a request; `too_long` = its content is longer than is thrown away.
@@ -94,12 +98,12 @@ pub fn respond(
         query,
         ..Said::default()
     };
-    let (mut fields, mut priority) = (Fields::default(), (DEFAULT_URGENCY, false));
+    let (mut fields, mut priority) = (Fields::default(), Priority::default());
     for (name, value) in request.fields() {
         said.take(name, value);
         fields.take(name, value);
         if name == "priority" {
-            priority = parse_priority(value);
+            priority = Priority::parse(value);
         }
     }
     said.host = request.authority().map(str::as_bytes);
@@ -117,7 +121,7 @@ pub fn respond(
         LookUp::Missing | LookUp::Failed(_) => None,
     };
     let mut response = Response::new(exchange, pulse, head, pieces, file);
-    (response.urgency, response.incremental) = priority;
+    response.priority = priority;
     response
 }
 
@@ -126,22 +130,6 @@ pub fn refuse(worker: &Rc<Worker>, pulse: &Rc<Pulse>, peer: Peer, status: u16) -
     let exchange = Exchange::new(worker, Protocol::Http3, peer, &Said::default());
     let (head, pieces) = encode(worker, Decision::error(status));
     Response::new(exchange, pulse, head, pieces, None)
-}
-
-const DEFAULT_URGENCY: u8 = 3;
-
-/// `u` and `i` of a Priority field (RFC 9218 §5); what cannot be read is left at its default.
-fn parse_priority(value: &[u8]) -> (u8, bool) {
-    let (mut urgency, mut incremental) = (DEFAULT_URGENCY, false);
-    for member in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-        match member {
-            [b'u', b'=', digit @ b'0'..=b'7'] => urgency = digit - b'0',
-            b"i" | b"i=?1" => incremental = true,
-            b"i=?0" => incremental = false,
-            _ => {}
-        }
-    }
-    (urgency, incremental)
 }
 
 struct Encoded {
@@ -188,10 +176,11 @@ impl Response {
             held_at: None,
             file,
             source: Source::Memory,
+            cold_left: 0,
+            loan: None,
             exchange,
             pulse: Rc::clone(pulse),
-            urgency: DEFAULT_URGENCY,
-            incremental: false,
+            priority: Priority::default(),
         }
     }
 
@@ -252,6 +241,10 @@ impl Response {
         let Some((file, _)) = &self.file else {
             return Err(ReadError::Short); // slices are made of a found file only
         };
+        if let Some(loan) = self.loan.take() {
+            self.read_loan(loan, slice, buffers);
+            return Ok(Progress::Wrote);
+        }
         if let Source::Drive(stream) = std::mem::replace(&mut self.source, Source::Memory) {
             self.pieces.push_front(Piece::File(slice));
             return Ok(Progress::Cold(stream));
@@ -260,7 +253,9 @@ impl Response {
         let mut buffer = buffers.take(slice.len);
         let space = IoSliceMut::new(buffer.space());
         let Some(n) = disk.read_now(file, &mut [space], slice.offset)? else {
-            let stream = disk.stream(file, slice);
+            let len = slice.len.min(COLD);
+            let stream = disk.stream(file, Slice { len, ..slice });
+            self.cold_left = len;
             self.pieces.push_front(Piece::File(slice));
             return Ok(Progress::Cold(stream));
         };
@@ -281,23 +276,12 @@ impl Response {
 
     /// Takes a piece that came from the drive, and the stream that the next one comes from; false if it failed and the
     /// stream is to be reset.
-    pub fn arrived(
-        &mut self,
-        piece: Option<Result<Loan, ReadError>>,
-        rest: ColdStream,
-        buffers: &Buffers,
-    ) -> bool {
-        let Some(Piece::File(slice)) = self.pieces.pop_front() else {
-            return true; // it waits for nothing
-        };
+    pub fn arrived(&mut self, piece: Option<Result<Loan, ReadError>>, rest: ColdStream) -> bool {
         match piece.unwrap_or(Err(ReadError::Short)) {
             Ok(loan) => {
-                let mut buffer = buffers.take(loan.len() as u64);
-                let n = loan.len().min(buffer.space().len());
-                buffer.space()[..n].copy_from_slice(&loan[..n]);
-                (self.held, self.held_at) = (buffer.filled(n), None);
-                self.after(slice, n as u64);
-                if (n as u64) < slice.len {
+                self.cold_left = self.cold_left.saturating_sub(loan.len() as u64);
+                self.loan = Some((loan, 0));
+                if self.cold_left > 0 {
                     self.source = Source::Drive(rest);
                 }
                 true
@@ -306,6 +290,19 @@ impl Response {
                 self.failed(&error);
                 false
             }
+        }
+    }
+
+    /// The next bytes of what came from the drive, in a buffer that may leave this thread's hands.
+    fn read_loan(&mut self, (loan, at): (Loan, usize), slice: Slice, buffers: &Buffers) {
+        let left = &loan[at..];
+        let mut buffer = buffers.take(slice.len.min(left.len() as u64));
+        let n = buffer.space().len();
+        buffer.space().copy_from_slice(&left[..n]);
+        (self.held, self.held_at) = (buffer.filled(n), Some(slice.offset));
+        self.after(slice, n as u64);
+        if at + n < loan.len() {
+            self.loan = Some((loan, at + n));
         }
     }
 
@@ -318,8 +315,10 @@ impl Response {
         Progress::Failed
     }
 
-    /// Gives back what was read from memory and not taken: it is read again when the client wants it.
+    /// Gives back what was read and not taken, and what is on its way from the drive: it is read again when the client
+    /// wants it.
     pub fn let_go(&mut self) {
+        (self.source, self.loan) = (Source::Memory, None);
         let Some(offset) = self.held_at.take().filter(|_| !self.held.is_empty()) else {
             return;
         };
@@ -352,16 +351,4 @@ fn give(stream: &mut SendStream<'_>, bytes: &mut Bytes) -> Result<usize, WriteEr
     let [rest] = chunks;
     *bytes = rest;
     result.map(|written| written.bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn priorities_are_read_leniently() {
-        assert_eq!(parse_priority(b"u=1, i"), (1, true));
-        assert_eq!(parse_priority(b"i=?0,u=7"), (7, false));
-        assert_eq!(parse_priority(b"u=8, x;y"), (DEFAULT_URGENCY, false));
-    }
 }

@@ -65,7 +65,8 @@ impl Pulse {
         }
     }
 
-    /// Whether a limit is over.
+    /// Whether a limit is over. The next look is never later than a slow reader's limit: a response may begin before the idle
+    /// time is over.
     pub fn look(&self, limits: &Limits, now: Instant) -> Verdict {
         let running = self.running.get() > 0;
         let limit = if running {
@@ -75,9 +76,35 @@ impl Pulse {
         };
         let due = self.last.get() + limit;
         match (now >= due, running) {
-            (false, _) => Verdict::Well(due),
+            (false, _) => Verdict::Well(due.min(now + limits.slow_read)),
             (true, true) => Verdict::Stalled,
             (true, false) => Verdict::Idle,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn regression_a_response_that_begins_in_the_idle_time_is_looked_after() {
+        let limits = Limits {
+            idle_time: Duration::from_secs(75),
+            slow_read: Duration::from_secs(1),
+            ..Limits::default()
+        };
+        let pulse = Pulse::default();
+        let now = Instant::now();
+        let Verdict::Well(look) = pulse.look(&limits, now) else {
+            panic!("it is well")
+        };
+        assert!(look <= now + limits.slow_read);
+        pulse.begin();
+        let later = Instant::now() + limits.slow_read;
+        assert_eq!(pulse.look(&limits, later), Verdict::Stalled);
+        pulse.end();
+        assert_eq!(pulse.look(&limits, later + limits.idle_time), Verdict::Idle);
     }
 }

@@ -10,8 +10,11 @@ mod sealed;
 use crate::{
     disk::{Disk, ReadError},
     files::OpenFile,
+    sys::path::{self, Path},
     tls::session::Session,
+    worker::Worker,
 };
+use cdn_types::BitsPerSecond;
 use oca_core::range::Slice;
 use pace::Pace;
 use socket2::SockRef;
@@ -25,12 +28,13 @@ use tokio::{
 pub use pace::LEAST_BYTES;
 
 /// Bytes that are brought from the drive before memory is asked again.
-const COLD: u64 = 8 << 20;
+pub const COLD: u64 = 8 << 20;
 /// Longest time that bytes from the drive are held for a client that does not take them.
 const HOLD: Duration = Duration::from_millis(100);
 /// Longest wait for the peer's end after ours, and most bytes read in it (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 << 10;
+pub const LINGER: Duration = Duration::from_secs(2);
+/// The same in bytes.
+pub const LINGER_BYTES: usize = 256 << 10;
 
 /// Why a response could not be sent whole.
 #[derive(Debug, thiserror::Error)]
@@ -56,26 +60,34 @@ enum Kind {
 pub struct Wire {
     kind: Kind,
     pace: Pace,
+    /// Bytes a second that the socket is bound to.
+    rate: Option<u64>,
     mid_response: bool,
 }
 
 impl Wire {
-    /// Over TCP; a client that takes less than [`LEAST_BYTES`] in `slow` is cut.
-    pub fn plain(stream: TcpStream, slow: Duration) -> Self {
-        Self::new(Kind::Plain(stream), slow)
+    /// Over TCP; a client that takes less than [`LEAST_BYTES`] in the slow-read time is cut.
+    pub fn plain(stream: TcpStream, worker: &Worker) -> Self {
+        Self::new(Kind::Plain(stream), worker)
     }
 
     /// Over TLS, after the handshake.
-    pub fn tls(session: Session, slow: Duration) -> Self {
-        Self::new(Kind::Tls(Box::new(session), Vec::new()), slow)
+    pub fn tls(session: Session, worker: &Worker) -> Self {
+        Self::new(Kind::Tls(Box::new(session), Vec::new()), worker)
     }
 
-    fn new(kind: Kind, slow: Duration) -> Self {
+    fn new(kind: Kind, worker: &Worker) -> Self {
         Self {
             kind,
-            pace: Pace::new(slow),
+            pace: Pace::new(worker.limits.slow_read, Rc::clone(&worker.urgent)),
+            rate: None,
             mid_response: false,
         }
+    }
+
+    /// What TCP knows of the path to the client.
+    pub fn path(&self) -> Option<Path> {
+        path::path(self.tcp()).ok()
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -93,16 +105,25 @@ impl Wire {
         }
     }
 
+    /// Whether no further request may be answered: what can only be told to the client by an end.
+    pub fn must_end(&self) -> bool {
+        matches!(&self.kind, Kind::Tls(session, _) if session.must_end())
+    }
+
     /// From here to [`end`](Self::end) a drop resets the connection.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, rate: Option<BitsPerSecond>, urgent: bool) {
         self.mid_response = true;
-        self.pace = Pace::new(self.pace.slow);
+        self.pace.begin(urgent);
+        let rate = rate.map(|r| r.0 / 8);
+        if rate != self.rate && path::set_pace(self.tcp(), rate).is_ok() {
+            self.rate = rate;
+        }
     }
 
     /// Gives everything that was held back to the kernel; the response is whole.
     pub async fn end(&mut self) -> Result<(), SendError> {
         if let Kind::Tls(session, held) = &mut self.kind {
-            sealed::send(session, &std::mem::take(held), &mut self.pace).await?;
+            sealed::send(session, &std::mem::take(held), false, &mut self.pace).await?;
             sealed::flush(session, &mut self.pace).await?;
         }
         self.mid_response = false;

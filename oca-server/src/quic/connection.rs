@@ -30,12 +30,22 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// Bytes that wait for the path to take them, besides what is on its way: a little more than two batches.
+/// Bytes that wait for the path to take them, besides what is on its way: four batches.
 const AHEAD: u64 = 256 << 10;
 /// The same while the worker's buffers are over their budget.
 const LEAST_AHEAD: u64 = 16 << 10;
-/// Most bytes of a connection that wait to be sent or acknowledged: a path of 1 Gbit/s and 64 ms.
-const MOST_AHEAD: u64 = 8 << 20;
+/// Bytes a second that one viewer's path is taken to carry at most. What is on its way beyond that rate's share of the
+/// path's own delay only stands in a queue, and costs memory and cache here: the window alone would let it grow until
+/// something is lost.
+const PEAK: u64 = 200_000_000;
+/// Most bytes of a connection that wait to be sent or acknowledged: at the least for a viewer nearby, and at the most.
+const NEAR: u64 = 256 << 10;
+const FAR: u64 = 8 << 20;
+/// Bytes by which the window must open again before anything more is written: what opens by single packets would cost a
+/// look at every response each.
+const HYSTERESIS: u64 = 64 << 10;
+/// Responses that take nothing, one after the other, after which the window is taken to be full.
+const FULL: usize = 2;
 /// How long a stalled response keeps what it has read.
 const KEEP: Duration = Duration::from_millis(250);
 /// From the first GOAWAY to the one that names the last request, at least: what was on its way is answered still.
@@ -425,7 +435,7 @@ impl Connection {
     }
 
     fn start(&mut self, id: StreamId, response: Response, around: &Around<'_>) {
-        let priority = -i32::from(response.urgency);
+        let priority = -i32::from(response.priority.urgency);
         let _ = self.quic.send_stream(id).set_priority(priority); // if it is closed, the first write says so
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.response = Some(response);
@@ -499,7 +509,7 @@ impl Connection {
 
     /// Puts a response among those that can go on, by urgency and age.
     fn enqueue(&mut self, id: StreamId) {
-        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.urgency);
+        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.priority.urgency);
         let Some(own) = urgency(&id).filter(|_| !self.writers.contains(&id)) else {
             return;
         };
@@ -509,14 +519,18 @@ impl Connection {
     }
 
     /// Keeps what waits in the transport near to what the path takes.
-    fn bound(&mut self, around: &Around<'_>) {
+    fn bound(&mut self, around: &Around<'_>) -> u64 {
         let window = self.quic.congestion_state().window();
+        let delay = u64::try_from(self.quic.min_rtt().as_micros()).unwrap_or(u64::MAX);
+        let path = delay.saturating_mul(PEAK / 1_000_000).clamp(NEAR, FAR);
         let bytes = if around.is_short_of_memory() {
-            window.min(AHEAD) + LEAST_AHEAD
+            window.min(NEAR) + LEAST_AHEAD
         } else {
-            (window + AHEAD).min(MOST_AHEAD)
+            window + AHEAD
         };
+        let bytes = bytes.min(path);
         self.quic.set_send_window(bytes);
+        bytes
     }
 
     /// Writes about a batch; false if there is nothing that could be written.
@@ -524,9 +538,12 @@ impl Connection {
         if self.writers.is_empty() || self.is_closed() {
             return false;
         }
-        self.bound(around);
-        let mut wrote = false;
+        let window = self.bound(around);
+        let (mut wrote, mut blocked) = (false, 0);
         while let Some(id) = self.writers.front().copied() {
+            if blocked == FULL {
+                break; // the rest has its turn when the window opens, or after KEEP
+            }
             let Some(stream) = self.streams.get_mut(&id) else {
                 self.writers.pop_front();
                 continue;
@@ -535,7 +552,7 @@ impl Connection {
                 self.writers.pop_front();
                 continue;
             };
-            let incremental = response.incremental;
+            let incremental = response.priority.incremental;
             let progress = response.write(&mut self.quic.send_stream(id), around.buffers);
             if matches!(progress, Progress::Wrote) {
                 if incremental {
@@ -546,14 +563,22 @@ impl Connection {
             }
             self.writers.pop_front();
             wrote |= matches!(progress, Progress::Done);
+            blocked = if matches!(progress, Progress::Blocked) {
+                blocked + 1
+            } else {
+                0
+            };
             self.settle(id, progress, around);
+        }
+        if blocked > 0 {
+            self.quic.set_send_window(window - HYSTERESIS.min(window / 2));
         }
         wrote
     }
 
     /// Puts a response behind all others of its urgency.
     fn enqueue_last(&mut self, id: StreamId) {
-        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.urgency);
+        let urgency = |id: &StreamId| Some(self.streams.get(id)?.response.as_ref()?.priority.urgency);
         let own = urgency(&id);
         let at = self.writers.iter().position(|other| urgency(other) > own);
         self.writers.insert(at.unwrap_or(self.writers.len()), id);
@@ -583,13 +608,7 @@ impl Connection {
     }
 
     /// A piece has come from the drive.
-    pub fn arrived(
-        &mut self,
-        id: StreamId,
-        piece: Option<Result<Loan, ReadError>>,
-        rest: ColdStream,
-        around: &Around<'_>,
-    ) {
+    pub fn arrived(&mut self, id: StreamId, piece: Option<Result<Loan, ReadError>>, rest: ColdStream) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -597,7 +616,7 @@ impl Connection {
         let Some(response) = &mut stream.response else {
             return;
         };
-        if response.arrived(piece, rest, around.buffers) {
+        if response.arrived(piece, rest) {
             self.enqueue(id);
         } else {
             self.abort(id, ErrorCode::InternalError);

@@ -193,7 +193,7 @@ impl Driver {
         let now = Instant::now();
         let more = self.receive(now);
         self.expire(now);
-        self.take_arrivals(now);
+        self.take_arrivals();
         if self.worker.is_stopping() && !self.leaving {
             self.leave(now);
         }
@@ -378,7 +378,7 @@ impl Driver {
         }
     }
 
-    fn take_arrivals(&mut self, now: Instant) {
+    fn take_arrivals(&mut self) {
         loop {
             let next = self.arrivals.waiting.borrow_mut().pop_front();
             let Some(arrival) = next else { return };
@@ -387,7 +387,7 @@ impl Driver {
                 continue;
             };
             if connection.serial == arrival.serial {
-                connection.arrived(arrival.stream, arrival.piece, arrival.rest, &self.around(now));
+                connection.arrived(arrival.stream, arrival.piece, arrival.rest);
             }
             self.connections[key] = Some(connection);
             self.wake(key);

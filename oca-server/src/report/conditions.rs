@@ -11,6 +11,8 @@ use std::{
 pub const DISK_FULL: &str = "disk_full";
 /// Reading or writing the data folder failed otherwise.
 pub const DISK_ERROR: &str = "disk_error";
+/// A drive is not used: it erred too often, did not answer, or is not there.
+pub const DRIVE_EJECTED: &str = "drive_ejected";
 /// A source sent bytes that do not match their digest.
 pub const SOURCE_CORRUPT: &str = "source_corrupt";
 /// An object on the own disk turned out damaged and is fetched again.

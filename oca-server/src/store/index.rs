@@ -47,24 +47,33 @@ pub enum IndexError {
 impl Index {
     /// Reads the index; one that is not there is empty.
     pub fn load(path: &Path) -> Result<Self, IndexError> {
-        let text = match std::fs::read(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            other => other?,
-        };
-        let file: File = serde_json::from_slice(&text).map_err(|e| IndexError::Format(e.to_string()))?;
+        match std::fs::read(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            other => Self::parse(&other?),
+        }
+    }
+
+    /// Reads a file's text.
+    pub fn parse(text: &[u8]) -> Result<Self, IndexError> {
+        let file: File = serde_json::from_slice(text).map_err(|e| IndexError::Format(e.to_string()))?;
         if file.format != INDEX_FORMAT {
             return Err(IndexError::Format(format!("it says format {}", file.format)));
         }
         Ok(Self { paths: file.paths })
     }
 
-    /// Replaces the file.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
+    /// The file's text.
+    pub fn text(&self) -> io::Result<Vec<u8>> {
         let file = File {
             format: INDEX_FORMAT,
             paths: self.paths.clone(),
         };
-        layout::replace(path, &serde_json::to_vec(&file).map_err(io::Error::other)?, 0o644)
+        serde_json::to_vec(&file).map_err(io::Error::other)
+    }
+
+    /// Replaces the file.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        layout::replace(path, &self.text()?, 0o644)
     }
 
     /// Takes in a plan's items; where a path meant something else the plan is right.

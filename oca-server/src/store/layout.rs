@@ -6,12 +6,15 @@
 //! | `identity.json` | this appliance's token and site (mode 0600) |
 //! | `plan.json` | the newest plan part that was taken |
 //! | `index.json` | public path → digest, size, media type |
+//! | `drives.json` | the drives, and which were given up |
 //! | `objects/ab/<digest>` | whole, verified objects; `ab` = first two hex digits |
 //! | `partial/<digest>` | an object being filled, at its full length |
 //! | `partial/<digest>.blocks` | its journal: one bit for each block that was verified and written |
 //! | `partial/<digest>.json` | its block digests, so that the fill goes on without the control plane |
 //! | `demand/<boot>.json` | what viewers drew from a process that was replaced, until its successor reports it |
 //! | `quarantine/<digest>` | an object that read badly, until it was verified anew; emptied at start |
+//!
+//! With drives of their own, objects, partials and quarantine lie on each of them, the rest at the root.
 
 use cdn_types::ObjectDigest;
 use nix::fcntl::{Flock, FlockArg};
@@ -97,16 +100,32 @@ impl Layout {
         self.root.join("demand")
     }
 
-    /// Makes the folders and takes the lock; fails if another process has it.
-    pub fn prepare(&self) -> io::Result<RootLock> {
+    /// What is remembered of drives.
+    pub fn drives(&self) -> PathBuf {
+        self.root.join("drives.json")
+    }
+
+    /// Makes the folders of objects.
+    pub fn make_folders(&self) -> io::Result<()> {
         for folder in [self.objects(), self.partials(), self.quarantines()] {
             fs::create_dir_all(folder)?;
         }
-        self.lock()
+        Ok(())
     }
 
-    /// Takes the lock; fails if another process has it.
+    /// Takes the lock without making anything else; fails if another process has it.
     pub fn lock(&self) -> io::Result<RootLock> {
+        fs::create_dir_all(&self.root)?;
+        self.take_lock()
+    }
+
+    /// Makes the folders and takes the lock; fails if another process has it.
+    pub fn prepare(&self) -> io::Result<RootLock> {
+        self.make_folders()?;
+        self.take_lock()
+    }
+
+    fn take_lock(&self) -> io::Result<RootLock> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

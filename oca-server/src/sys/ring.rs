@@ -53,6 +53,8 @@ pub struct Aim {
     pub len: usize,
     /// `RWF_*`.
     pub flags: i32,
+    /// Whether the file system may wait though it is asked not to: then a thread of the kernel does it from the start.
+    pub may_wait: bool,
 }
 
 impl<K: AsFd> Ring<K> {
@@ -114,7 +116,12 @@ impl<K: AsFd> Ring<K> {
         let file = types::Fd(what.as_fd().as_raw_fd());
         let start = span[aim.skip.min(span.len())..].as_ptr().cast_mut();
         let len = aim.len as u32; // at most a span's
-        if self.knows(span) {
+        let how = if aim.may_wait {
+            squeue::Flags::ASYNC
+        } else {
+            squeue::Flags::empty()
+        };
+        let entry = if self.knows(span) {
             opcode::ReadFixed::new(file, start, len, span.chunk())
                 .offset(aim.offset)
                 .rw_flags(aim.flags)
@@ -124,7 +131,8 @@ impl<K: AsFd> Ring<K> {
                 .offset(aim.offset)
                 .rw_flags(aim.flags)
                 .build()
-        }
+        };
+        entry.flags(how)
     }
 
     /// Has the kernel pin the span's chunk once, if it lets us (`RLIMIT_MEMLOCK`).

@@ -10,12 +10,36 @@ use std::io;
 use std::net::{TcpListener, TcpStream as StdStream};
 use tokio::net::TcpStream;
 
-/// Whether this kernel has TLS at all. The module may have to be loaded first, which the attempt itself brings about
-/// where the process may.
-pub fn probe() -> io::Result<()> {
+/// What a kernel that seals can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelSeals {
+    /// Whether it takes new keys for a connection that has some (TLS 1.3, Linux 6.14 and later).
+    pub new_keys: bool,
+}
+
+/// What this kernel can do, tried out on a connection of its own with keys that seal nothing. The modules may have to be
+/// loaded first, which the attempt itself brings about where the process may.
+///
+/// # Errors
+/// When it has no TLS, or not the most common cipher.
+pub fn probe() -> io::Result<KernelSeals> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let stream = StdStream::connect(listener.local_addr()?)?;
-    Ok(setsockopt(&stream, TcpUlp::default(), b"tls")?)
+    let keys = TlsCryptoInfo::Aes128Gcm(libc::tls12_crypto_info_aes_gcm_128 {
+        info: libc::tls_crypto_info {
+            version: libc::TLS_1_3_VERSION,
+            cipher_type: libc::TLS_CIPHER_AES_GCM_128,
+        },
+        iv: [0; 8],
+        key: [0; 16],
+        salt: [0; 4],
+        rec_seq: [0; 8],
+    });
+    setsockopt(&stream, TcpUlp::default(), b"tls")?;
+    setsockopt(&stream, TcpTlsTx, &keys)?;
+    Ok(KernelSeals {
+        new_keys: setsockopt(&stream, TcpTlsTx, &keys).is_ok(),
+    })
 }
 
 /// Moves the keys that we seal with into the kernel; false = it does not take them, and nothing has changed.
@@ -31,7 +55,7 @@ pub fn enable(tcp: &TcpStream, version: ProtocolVersion, secrets: (u64, &Connect
     result.is_ok()
 }
 
-/// Gives the kernel new keys (TLS 1.3, Linux 6.14 and later).
+/// Gives the kernel new keys, if it is one that takes them ([`KernelSeals::new_keys`]).
 ///
 /// # Errors
 /// When it takes none: the connection must end, since the peer expects the new ones.

@@ -1,7 +1,7 @@
 //! TLS records after the handshake (RFC 8446 §5, RFC 5246 §6.2): sealed in place in a buffer that the caller laid out, and
 //! opened in place. No socket, no allocation a record; the keys come from rustls, which made the handshake.
 
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use super::aead::{Algorithm, Key, Provider, TAG};
 use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
 use std::ops::Range;
 
@@ -11,8 +11,6 @@ pub const MAX_PLAIN: usize = 1 << 14;
 pub const HEADER: usize = 5;
 /// Most bytes after a record's header (RFC 8446 §5.2; RFC 5246 §6.2.3 allows more, which none of our ciphers needs).
 const MAX_SEALED: usize = MAX_PLAIN + 256;
-/// Bytes of an authentication tag: the same for all ciphers here.
-const TAG: usize = 16;
 /// Records after which AES-GCM keys are changed (RFC 8446 §5.5: 2^24.5 of full size).
 pub const KEY_LIFE: u64 = 1 << 24;
 
@@ -80,7 +78,7 @@ enum Style {
 
 /// One direction's keys.
 struct Keys {
-    key: LessSafeKey,
+    key: Key,
     iv: [u8; 12],
     sequence: u64,
     style: Style,
@@ -88,14 +86,15 @@ struct Keys {
 
 impl Keys {
     fn new(
+        provider: Provider,
         version: ProtocolVersion,
         (sequence, secrets): (u64, &ConnectionTrafficSecrets),
     ) -> Result<Self, RecordError> {
         use ConnectionTrafficSecrets::{Aes128Gcm, Aes256Gcm, Chacha20Poly1305};
         let (algorithm, key, iv) = match secrets {
-            Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
-            Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
-            Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
+            Aes128Gcm { key, iv } => (Algorithm::Aes128Gcm, key, iv),
+            Aes256Gcm { key, iv } => (Algorithm::Aes256Gcm, key, iv),
+            Chacha20Poly1305 { key, iv } => (Algorithm::Chacha20Poly1305, key, iv),
             _ => return Err(RecordError::Cipher),
         };
         let style = match (version, secrets) {
@@ -104,9 +103,8 @@ impl Keys {
             (ProtocolVersion::TLSv1_2, _) => Style::V12Explicit,
             _ => return Err(RecordError::Cipher),
         };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Cipher)?;
         Ok(Self {
-            key: LessSafeKey::new(key),
+            key: Key::new(provider, algorithm, key.as_ref()).ok_or(RecordError::Cipher)?,
             iv: iv.as_ref().try_into().map_err(|_| RecordError::Cipher)?,
             sequence,
             style,
@@ -146,10 +144,11 @@ impl Sealer {
     /// # Errors
     /// When the cipher is none of ours.
     pub fn new(
+        provider: Provider,
         version: ProtocolVersion,
         secrets: (u64, &ConnectionTrafficSecrets),
     ) -> Result<Self, RecordError> {
-        Keys::new(version, secrets).map(Self)
+        Keys::new(provider, version, secrets).map(Self)
     }
 
     /// Bytes of a record before its text.
@@ -210,11 +209,11 @@ impl Sealer {
             Style::V13 => {
                 let (header, rest) = record.split_at_mut(HEADER);
                 let text = &mut rest[..len - HEADER - TAG];
-                keys.seal(nonce, Aad::from(&*header), text)?
+                keys.seal(nonce, header, text)?
             }
             Style::V12Explicit | Style::V12 => {
                 let aad = keys.aad_v12(code, text.len());
-                keys.seal(nonce, Aad::from(aad), &mut record[text])?
+                keys.seal(nonce, &aad, &mut record[text])?
             }
         };
         record[len - TAG..].copy_from_slice(&tag);
@@ -224,16 +223,8 @@ impl Sealer {
 }
 
 impl Keys {
-    fn seal(
-        &self,
-        nonce: [u8; 12],
-        aad: Aad<impl AsRef<[u8]>>,
-        text: &mut [u8],
-    ) -> Result<[u8; TAG], RecordError> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.key.seal_in_place_separate_tag(nonce, aad, text);
-        let tag = tag.map_err(|_| RecordError::UsedUp)?;
-        tag.as_ref().try_into().map_err(|_| RecordError::Cipher)
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG], RecordError> {
+        self.key.seal(nonce, aad, text).ok_or(RecordError::UsedUp)
     }
 }
 
@@ -265,7 +256,7 @@ impl Opener {
         version: ProtocolVersion,
         secrets: (u64, &ConnectionTrafficSecrets),
     ) -> Result<Self, RecordError> {
-        Keys::new(version, secrets).map(Self)
+        Keys::new(Provider::Ring, version, secrets).map(Self) // requests are small
     }
 
     /// Opens one whole record in place: what it carries, and where its text lies in `record`.
@@ -283,9 +274,10 @@ impl Opener {
                 if code != Content::Data.code() {
                     return Err(RecordError::Malformed);
                 }
-                let nonce = Nonce::assume_unique_for_key(keys.nonce());
-                let text = keys.key.open_in_place(nonce, Aad::from(&*header), sealed);
-                let text = text.map_err(|_| RecordError::Forged)?;
+                let text = keys
+                    .key
+                    .open(keys.nonce(), header, sealed)
+                    .ok_or(RecordError::Forged)?;
                 // RFC 8446 §5.4: zeros of padding, then from behind the content type.
                 let last = text.iter().rposition(|b| *b != 0).ok_or(RecordError::Malformed)?;
                 (Content::of(text[last])?, HEADER..HEADER + last)
@@ -313,10 +305,8 @@ impl Opener {
 impl Keys {
     fn open_v12(&self, code: u8, nonce: [u8; 12], sealed: &mut [u8]) -> Result<usize, RecordError> {
         let len = sealed.len().checked_sub(TAG).ok_or(RecordError::Malformed)?;
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let aad = Aad::from(self.aad_v12(code, len));
-        let text = self.key.open_in_place(nonce, aad, sealed);
-        text.map(|t| t.len()).map_err(|_| RecordError::Forged)
+        let text = self.key.open(nonce, &self.aad_v12(code, len), sealed);
+        text.map(|t| t.len()).ok_or(RecordError::Forged)
     }
 }
 
@@ -324,20 +314,22 @@ impl Keys {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ring::aead::Algorithm;
 
-    const CIPHERS: [(&Algorithm, Style); 5] = [
-        (&AES_128_GCM, Style::V13),
-        (&AES_256_GCM, Style::V13),
-        (&CHACHA20_POLY1305, Style::V13),
-        (&AES_128_GCM, Style::V12Explicit),
-        (&CHACHA20_POLY1305, Style::V12),
+    const CIPHERS: [(Algorithm, Style); 5] = [
+        (Algorithm::Aes128Gcm, Style::V13),
+        (Algorithm::Aes256Gcm, Style::V13),
+        (Algorithm::Chacha20Poly1305, Style::V13),
+        (Algorithm::Aes128Gcm, Style::V12Explicit),
+        (Algorithm::Chacha20Poly1305, Style::V12),
     ];
 
-    fn keys((algorithm, style): (&'static Algorithm, Style), sequence: u64) -> Keys {
-        let key = UnboundKey::new(algorithm, &vec![7; algorithm.key_len()]).unwrap();
+    fn keys(cipher: (Algorithm, Style), sequence: u64) -> Keys {
+        provided(Provider::Ring, cipher, sequence)
+    }
+
+    fn provided(provider: Provider, (algorithm, style): (Algorithm, Style), sequence: u64) -> Keys {
         Keys {
-            key: LessSafeKey::new(key),
+            key: Key::new(provider, algorithm, &vec![7; algorithm.key_len()]).unwrap(),
             iv: [3; 12],
             sequence,
             style,
@@ -355,13 +347,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sealed_opens_to_the_same(
+            provider in prop::sample::select(&Provider::ALL[..]),
             cipher in 0..CIPHERS.len(),
             first in any::<u32>(),
             texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 1..5),
             content in prop::sample::select(vec![Content::Data, Content::Alert, Content::Handshake]),
         ) {
             let first = u64::from(first) % KEY_LIFE;
-            let mut sealer = Sealer(keys(CIPHERS[cipher], first));
+            let mut sealer = Sealer(provided(provider, CIPHERS[cipher], first));
             let mut opener = Opener(keys(CIPHERS[cipher], first));
             for text in &texts {
                 let mut record = sealed(&mut sealer, content, text);
@@ -396,9 +389,7 @@ mod tests {
             let len = record.len();
             record[3..5].copy_from_slice(&be16(len - HEADER));
             let (header, rest) = record.split_at_mut(HEADER);
-            let tag = k
-                .seal(k.nonce(), Aad::from(&*header), &mut rest[..text.len()])
-                .unwrap();
+            let tag = k.seal(k.nonce(), header, &mut rest[..text.len()]).unwrap();
             rest[text.len()..].copy_from_slice(&tag);
             let opened = Opener(keys(CIPHERS[0], 0)).open(&mut record);
             assert_eq!(opened.is_ok(), opens);

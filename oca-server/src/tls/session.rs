@@ -5,8 +5,8 @@
 //! Only what the kernel did not take is kept for a connection: a slow reader holds a record, not a batch.
 
 use super::{
-    kernel,
-    record::{Content, MAX_PLAIN, Opener, RecordError, Sealer, record_len},
+    Sealing, kernel,
+    record::{Content, KEY_LIFE, MAX_PLAIN, Opener, RecordError, Sealer, record_len},
 };
 use crate::sys;
 use rustls::{ExtractedSecrets, ProtocolVersion, kernel::KernelConnection, server::ServerConnectionData};
@@ -14,15 +14,18 @@ use socket2::SockRef;
 use std::{
     cell::RefCell,
     fmt,
+    future::Future,
     io::{self, IoSlice, IoSliceMut},
     ops::Range,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 
 /// Most records of one batch: half a megabyte of text; by measurement, twice as many bring nothing more.
@@ -35,6 +38,13 @@ const RECEIVE: usize = 1 << 10;
 /// Held bytes above which a peer that asks for new keys is let go: its own doing, since it takes nothing.
 const MOST_HELD: usize = 2 * BATCH * MAX_PLAIN;
 
+/// Where the kernel seals: room in the socket's queue for every record that can lie above it.
+const ROOM_FOR_REST: u64 = 2 * (MAX_PLAIN + AROUND) as u64;
+/// Wait between two looks for it.
+const LOOK: Duration = Duration::from_millis(10);
+/// Least text of a record that the kernel makes while there is more, as it is counted here: not every one is full.
+const KERNEL_RECORD: u64 = 4 << 10;
+
 /// KeyUpdate that asks for none in return (RFC 8446 §4.6.3).
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 /// Warning, close_notify (RFC 8446 §6.1).
@@ -44,16 +54,15 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 pub struct LocalTls {
     /// Buffer for a batch of records. Whoever uses it leaves it empty before the next wait.
     batch: RefCell<Box<[u8]>>,
-    /// Whether the kernel may seal.
-    kernel: bool,
+    sealing: Sealing,
 }
 
 impl LocalTls {
-    /// With `kernel`, keys are moved into the kernel where it takes them.
-    pub fn new(kernel: bool) -> Self {
+    /// Nothing sealed yet.
+    pub fn new(sealing: Sealing) -> Self {
         Self {
             batch: RefCell::new(vec![0; BATCH * (MAX_PLAIN + AROUND)].into_boxed_slice()),
-            kernel,
+            sealing,
         }
     }
 }
@@ -73,7 +82,22 @@ pub struct Settled {
 
 enum Tx {
     Sealer(Box<Sealer>),
-    Kernel,
+    Kernel(InKernel),
+}
+
+/// What is known here of a direction that the kernel seals.
+#[derive(Default)]
+struct InKernel {
+    /// Records that our keys have sealed: at least as many as the kernel made.
+    records: u64,
+    /// New keys are to be told and taken before the next text.
+    owes_keys: bool,
+    /// Our keys should be changed and this kernel cannot: nothing more may be begun.
+    must_end: bool,
+    /// Whether the reader of HTTP/1 was told so, by an end.
+    told: bool,
+    /// Until the next look at the socket's queue.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 /// The connection.
@@ -126,11 +150,15 @@ impl Session {
     ) -> Result<Self, RecordError> {
         let version = keys.protocol_version();
         let (tx, rx) = (&secrets.tx, &secrets.rx);
-        let kernel = local.kernel && kernel::enable(&tcp, version, (tx.0, &tx.1));
+        let kernel = local.sealing.kernel.is_some() && kernel::enable(&tcp, version, (tx.0, &tx.1));
         let tx = if kernel {
-            Tx::Kernel
+            Tx::Kernel(InKernel::default())
         } else {
-            Tx::Sealer(Box::new(Sealer::new(version, (tx.0, &tx.1))?))
+            Tx::Sealer(Box::new(Sealer::new(
+                local.sealing.provider,
+                version,
+                (tx.0, &tx.1),
+            )?))
         };
         let unsent = SockRef::from(&tcp).tcp_notsent_lowat().unwrap_or(u32::MAX);
         Ok(Self {
@@ -217,7 +245,7 @@ impl Session {
     fn layout(&self) -> io::Result<(usize, usize)> {
         match &self.tx {
             Tx::Sealer(sealer) => Ok((sealer.prefix(), sealer.sealed(MAX_PLAIN))),
-            Tx::Kernel => Err(io::Error::other("the kernel seals this connection")),
+            Tx::Kernel(_) => Err(io::Error::other("the kernel seals this connection")),
         }
     }
 
@@ -258,18 +286,21 @@ impl Session {
         let (sequence, secrets) = self.keys.update_tx_secret().map_err(io::Error::other)?;
         match &mut self.tx {
             Tx::Sealer(sealer) => {
-                let new = Sealer::new(self.settled.version, (sequence, &secrets));
+                let provider = self.local.sealing.provider;
+                let new = Sealer::new(provider, self.settled.version, (sequence, &secrets));
                 **sealer = new.map_err(io::Error::other)?;
             }
-            Tx::Kernel => kernel::renew(&self.tcp, (sequence, &secrets))?,
+            Tx::Kernel(_) => kernel::renew(&self.tcp, (sequence, &secrets))?,
         }
         Ok(())
     }
 
-    /// Sends an alert or a handshake message.
+    /// Sends an alert or a handshake message; [`io::ErrorKind::WouldBlock`] only where the kernel seals.
     fn control(&mut self, content: Content, message: &[u8]) -> io::Result<()> {
         match &mut self.tx {
-            Tx::Kernel => sys::ktls::send_control(&self.tcp, content.code(), message),
+            Tx::Kernel(_) => self.tcp.try_io(Interest::WRITABLE, || {
+                sys::ktls::send_control(&self.tcp, content.code(), message)
+            }),
             Tx::Sealer(sealer) => {
                 let mut record = vec![0; sealer.sealed(message.len())];
                 let prefix = sealer.prefix();
@@ -365,6 +396,81 @@ impl Session {
     }
 }
 
+/// Where the kernel seals.
+impl Session {
+    /// Notes that our keys must be changed, or where that cannot be, that the connection must end.
+    fn want_keys(&mut self) {
+        let can = self.settled.version == ProtocolVersion::TLSv1_3
+            && self.local.sealing.kernel.is_some_and(|kernel| kernel.new_keys);
+        if let Tx::Kernel(tx) = &mut self.tx {
+            (tx.owes_keys, tx.must_end) = (can, !can);
+        }
+    }
+
+    /// Counts text that was given to the kernel; keys that have sealed enough are changed before the next.
+    pub fn count(&mut self, text: u64) {
+        let Tx::Kernel(tx) = &mut self.tx else {
+            return;
+        };
+        tx.records += 1 + text / KERNEL_RECORD;
+        if tx.records >= KEY_LIFE {
+            self.want_keys();
+        }
+    }
+
+    /// Whether new keys must be told before the next text: [`try_keys`](Self::try_keys).
+    pub fn owes_keys(&self) -> bool {
+        matches!(&self.tx, Tx::Kernel(tx) if tx.owes_keys)
+    }
+
+    /// Tells the peer of new keys and gives them to the kernel, unless the socket is full.
+    pub fn try_keys(&mut self) -> io::Result<()> {
+        match self.change_keys() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            result => result?,
+        }
+        if let Tx::Kernel(tx) = &mut self.tx {
+            (tx.owes_keys, tx.records) = (false, 0);
+        }
+        Ok(())
+    }
+
+    fn poll_keys(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.owes_keys() {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            self.try_keys()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing new may be begun: our keys should be changed and cannot be.
+    pub fn must_end(&self) -> bool {
+        matches!(&self.tx, Tx::Kernel(tx) if tx.must_end)
+    }
+
+    /// Once, for HTTP/1, whose next request is not to be read. HTTP/2 goes on reading for what runs.
+    fn tells_end(&mut self) -> bool {
+        match &mut self.tx {
+            Tx::Kernel(tx) if tx.must_end && !self.settled.http2 => !std::mem::replace(&mut tx.told, true),
+            _ => false,
+        }
+    }
+
+    /// Waits until all records are in the socket's queue: the kernel keeps the last ones above a full queue, and
+    /// forgets them when the connection is closed or ended.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Tx::Kernel(tx) = &mut self.tx else {
+            return Poll::Ready(Ok(()));
+        };
+        while sys::send_room(&self.tcp, self.unsent)? < ROOM_FOR_REST && sys::unacknowledged(&self.tcp)? > 0 {
+            let look = tx.look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+            ready!(look.as_mut().poll(cx));
+            tx.look = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Session {
     /// Waits for text; false = the peer closed.
     fn poll_text(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
@@ -372,7 +478,7 @@ impl Session {
             if !self.received.text.is_empty() {
                 return Poll::Ready(Ok(true));
             }
-            if self.received.closed {
+            if self.received.closed || self.tells_end() {
                 return Poll::Ready(Ok(false));
             }
             let received = &mut self.received;
@@ -441,7 +547,14 @@ impl Session {
         *self.opener = Opener::new(self.settled.version, (sequence, &secrets)).map_err(io::Error::other)?;
         // What waits in the batch was written before, and is sealed with the old keys.
         self.send_pending()?;
-        if wanted == 1 { self.change_keys() } else { Ok(()) }
+        match self.tx {
+            _ if wanted == 0 => Ok(()),
+            Tx::Sealer(_) => self.change_keys(),
+            Tx::Kernel(_) => {
+                self.want_keys();
+                Ok(())
+            }
+        }
     }
 }
 
@@ -475,8 +588,11 @@ impl AsyncWrite for Session {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if let Tx::Kernel = this.tx {
-            return Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        if let Tx::Kernel(_) = this.tx {
+            ready!(this.poll_keys(cx))?;
+            let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, slices))?;
+            this.count(written as u64);
+            return Poll::Ready(Ok(written));
         }
         if this.pending == 0 {
             ready!(this.poll_held(cx))?;
@@ -502,8 +618,16 @@ impl AsyncWrite for Session {
     /// Tells the peer that nothing follows.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.send_pending()?;
-        if !std::mem::replace(&mut self.said_goodbye, true) {
-            self.control(Content::Alert, &CLOSE_NOTIFY)?;
+        ready!(self.poll_gone(cx))?;
+        while !self.said_goodbye {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            match self.control(Content::Alert, &CLOSE_NOTIFY) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    self.said_goodbye = true;
+                    result?;
+                }
+            }
         }
         ready!(self.poll_held(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)

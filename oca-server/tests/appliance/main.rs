@@ -7,7 +7,9 @@
     reason = "a failed step of a test's own set-up is a failed test"
 )]
 
+mod bad_drive;
 mod control;
+mod drives;
 mod world;
 
 use cdn_types::{
@@ -543,7 +545,9 @@ fn check_names_every_problem_and_what_a_good_file_comes_to() {
     let (code, out, err) = check(good);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(
-        out.starts_with("ok: ") && out.contains("storage      1.0 GB") && out.contains("fill_rate"),
+        out.starts_with("ok: ")
+            && out.contains("storage      1.0 GB")
+            && out.contains("placement    node 0: "),
         "{out}"
     );
     assert!(!dir.path().join("r").exists(), "check touches nothing");

@@ -350,6 +350,19 @@ impl Appliance {
         self.root.join("partial").join(digest.to_string())
     }
 
+    /// Runs a command of the program on its configuration; answers its exit code and all that it wrote.
+    pub fn command(&self, args: &[&str]) -> (Option<i32>, String) {
+        let config = self.dir.path().join("a.toml");
+        let out = Command::new(PROGRAM)
+            .args(args)
+            .arg("--config")
+            .arg(config)
+            .output()
+            .unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(text).unwrap())
+    }
+
     /// Tries to start another; answers its exit code and what it wrote to stderr.
     pub fn second_on_the_same_root(&self) -> (Option<i32>, String) {
         let config = self.dir.path().join("a.toml");
@@ -424,6 +437,17 @@ impl Answer {
     }
 }
 
+/// GET; absent if the connection was cut, before or within the answer.
+pub fn try_get(url: &str) -> Option<Answer> {
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).ok()?;
+    Some(parse(url, &text))
+}
+
 /// GET, perhaps of a range, over a connection of its own.
 pub fn get(url: &str, range: Option<&str>) -> Answer {
     get_with(
@@ -443,9 +467,13 @@ pub fn get_with(url: &str, more: &str) -> Answer {
     .unwrap();
     let mut text = Vec::new();
     stream.read_to_end(&mut text).unwrap();
+    parse(url, &text)
+}
+
+fn parse(url: &str, text: &[u8]) -> Answer {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(at) = head.parse(&text).unwrap() else {
+    let httparse::Status::Complete(at) = head.parse(text).unwrap() else {
         panic!("{url}: the answer ends in its head")
     };
     let header = |h: &httparse::Header<'_>| (h.name.to_owned(), String::from_utf8(h.value.to_vec()).unwrap());

@@ -76,6 +76,39 @@ fn http3_gives_the_answers_of_the_other_protocols() {
 }
 
 #[test]
+fn what_is_on_the_drive_comes_whole_over_http3() {
+    let root = tree();
+    let big = content(BIG);
+    let path = root.path().join("big.mp4");
+    write(&path, &big);
+    let (server, _certs) = start(root.path(), &["--workers", "1"]);
+    run(async {
+        let mut viewer = Viewer::connect(server.quic()).await;
+        for range in ["bytes=0-", "bytes=1000001-30000000", "bytes=5-9,777777-9999999"] {
+            let file = File::open(&path).unwrap();
+            file.sync_all().unwrap();
+            let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+            nix::fcntl::posix_fadvise(&file, 0, 0, advice).unwrap();
+            let response = viewer.get("/big.mp4", &[("range", range)]).await;
+            assert_eq!(response.status, 206);
+            let (body, length) = (&response.body, response.field("content-length").unwrap());
+            assert_eq!(length, body.len().to_string());
+            match range {
+                "bytes=0-" => assert!(*body == big),
+                "bytes=1000001-30000000" => assert!(body[..] == big[1_000_001..=30_000_000]),
+                _ => {
+                    let start = body
+                        .windows(64)
+                        .position(|w| w == &big[777_777..777_841])
+                        .unwrap();
+                    assert!(body[start..start + 9_222_223] == big[777_777..=9_999_999]);
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn one_http3_connection_carries_many_streams() {
     let root = tree();
     let (server, _certs) = start(root.path(), &["--workers", "1"]);

@@ -97,3 +97,28 @@ fn admin_shows_metrics_health_and_switches_drain() {
         "viewers do not see the admin listener"
     );
 }
+
+#[test]
+fn doctor_measures_this_machine_and_names_a_wrong_folder() {
+    let run = |args: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_oca-server"))
+            .arg("doctor")
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = run(&["--json", "--root", dir.path().to_str().unwrap()]);
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&out.stdout).unwrap();
+    let found = |what: &str| findings.iter().find(|f| f["what"] == what).unwrap()["found"].to_string();
+    assert!(found("sealing AES-128-GCM").contains("GB/s a core"));
+    assert!(found("cores").contains("for this process"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    let out = run(&["--root", "/nonexistent"]);
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        text.starts_with("error: --root /nonexistent:") && text.lines().count() == 1,
+        "{text}"
+    );
+}

@@ -4,14 +4,17 @@
     reason = "a test's helpers fail by panicking, like the tests"
 )]
 
+mod cmcd;
 mod connections;
 mod drain;
 mod faults;
 mod h3;
 mod h3_client;
+mod hostile;
 mod log_and_admin;
 mod nginx;
 mod nginx_table;
+mod overload;
 mod support;
 mod tls;
 mod tls_sessions;

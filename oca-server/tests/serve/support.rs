@@ -76,11 +76,11 @@ pub struct Server {
 impl Server {
     /// Serves `root` with more arguments, and waits until it is ready.
     pub fn start(root: &Path, more: &[&str]) -> Self {
-        Self::from_command(&mut command(root, more))
+        Self::spawn(command(root, more))
     }
 
-    /// Runs a command that serves, and waits until it is ready.
-    pub fn from_command(command: &mut Command) -> Self {
+    /// Starts a command that becomes a server, and waits until it is ready.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()

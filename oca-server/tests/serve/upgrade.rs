@@ -340,7 +340,8 @@ fn a_new_program_that_fails_leaves_the_old_one_serving() {
         "1",
         "--root",
     ]);
-    let server = Server::from_command(command.arg(root.path()));
+    command.arg(root.path());
+    let server = Server::spawn(command);
     let mut client = Client::connect(server.http());
     let mut ask = || {
         client.send("GET /small.mp4 HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -4,6 +4,7 @@
 use crate::{
     commands,
     demo::{self, DemoArgs},
+    load::{self, LoadArgs},
     pack::SegmentLayout,
 };
 use cdn_types::{OcaId, RegionId, SiteId, TitleId, api::v1::Role};
@@ -51,6 +52,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Compares what lies on an appliance's drives with its plan; exit status 1 if anything differs.
     Verify(VerifyArgs),
+    /// Asks a server for objects as many viewers do, and measures it; exit status 1 if anything failed.
+    Load(Box<LoadArgs>),
     /// Lists the hardware profiles, or shows one in full.
     Profiles {
         /// Which one.
@@ -291,7 +294,7 @@ fn role(text: &str) -> Result<Role, String> {
     serde_json::from_value(text.into()).map_err(|_| "must be admin, planner, appliance or service".to_owned())
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v > 0.0 && v.is_finite() => Ok(v),
         _ => Err("must be a number of seconds above 0".to_owned()),
@@ -357,6 +360,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(command) => commands::plan(command).await?,
         Command::Explain(args) => commands::explain(&args).await?,
         Command::Verify(args) => return commands::verify(&args).await,
+        Command::Load(args) => return load::run(&args).await,
         Command::Profiles { name } => commands::profiles(name.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod digests;
 pub mod explain;
 pub mod fleet;
+pub mod load;
 pub mod local;
 pub mod pack;
 pub mod profiles;

@@ -186,8 +186,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// All that a stream brings, content joined.
-    fn read(pieces: &[&[u8]]) -> Result<(Vec<(Kind, Vec<u8>)>, Vec<u8>), ErrorCode> {
+    /// Whole frames, and content joined.
+    type Brought = (Vec<(Kind, Vec<u8>)>, Vec<u8>);
+
+    /// All that a stream brings.
+    fn read(pieces: &[&[u8]]) -> Result<Brought, ErrorCode> {
         let mut frames = Frames::new(64);
         let (mut whole, mut content) = (Vec::new(), Vec::new());
         for piece in pieces {

@@ -2,7 +2,7 @@
 
 use super::SendError;
 use crate::sys;
-use std::time::Duration;
+use std::{cell::Cell, rc::Rc, time::Duration};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
@@ -11,14 +11,18 @@ use tokio::{
 /// Least bytes that a client must take of a response in each slow-read time ([`crate::limits::Limits::slow_read`]): a
 /// seventh of the rate of slow audio in the default time, and more than a client sends who drips to hold a connection.
 pub const LEAST_BYTES: u64 = 64 << 10;
+/// Bytes of a turn, usually and while somebody else is in a hurry.
+const TURN: u64 = 2 << 20;
+const SHORT_TURN: u64 = 256 << 10;
 /// Looks at a slow client within one slow-read time.
 const LOOKS: u32 = 4;
 
 /// Watches whether a client takes its response at the least rate: [`LEAST_BYTES`] in each slow-read time. What counts
 /// is what it acknowledged: a socket that became writable says only that a few bytes moved.
 pub struct Pace {
-    /// The slow-read time.
-    pub slow: Duration,
+    slow: Duration,
+    /// Running responses of the worker that their players need at once, and whether this is one.
+    urgent: (Rc<Cell<usize>>, bool),
     since: Instant,
     /// When to look at the client again.
     pub next_look: Instant,
@@ -29,15 +33,33 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// From the beginning of a response.
-    pub fn new(slow: Duration) -> Self {
+    /// Of a connection; `urgent` counts the responses of its worker that their players need at once.
+    pub fn new(slow: Duration, urgent: Rc<Cell<usize>>) -> Self {
         let now = Instant::now();
         Self {
             slow,
+            urgent: (urgent, false),
             since: now,
             next_look: now + slow / LOOKS,
             given: 0,
             taken: 0,
+        }
+    }
+
+    /// From the beginning of a response.
+    pub fn begin(&mut self, urgent: bool) {
+        let now = Instant::now();
+        self.urgent.1 = urgent;
+        (self.since, self.next_look) = (now, now + self.slow / LOOKS);
+        (self.given, self.taken) = (0, 0);
+    }
+
+    /// Bytes after which a connection that could go on lets the others have their turn: soon, while another is needed
+    /// at once.
+    pub fn turn(&self) -> u64 {
+        match &self.urgent {
+            (running, false) if running.get() > 0 => SHORT_TURN,
+            _ => TURN,
         }
     }
 

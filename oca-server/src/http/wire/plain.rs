@@ -16,8 +16,6 @@ use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 /// Most bytes of one `sendfile`: bounds how long one call can keep the worker.
 const CALL: u64 = 512 << 10;
-/// Bytes after which a connection that could go on lets the others have their turn, and that memory is asked for together.
-const TURN: u64 = 2 << 20;
 
 /// Sends `bytes`; with `more` they may wait in the kernel for what comes next.
 pub async fn send(
@@ -55,7 +53,7 @@ pub async fn send_file(
     let mut left = slice;
     while left.len > 0 {
         let turn = Slice {
-            len: left.len.min(TURN),
+            len: left.len.min(pace.turn()),
             ..left
         };
         let done = match disk.resident(file, turn) {

@@ -13,13 +13,12 @@ use crate::{
 };
 use oca_core::range::Slice;
 use std::{
+    future::poll_fn,
     io::{self, IoSliceMut},
     rc::Rc,
 };
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-/// Bytes after which a connection that could go on lets the others have their turn.
-const TURN: u64 = 2 << 20;
 /// Most bytes that were held back and still share the first record with the file.
 const MAX_HEAD: usize = 8 << 10;
 /// Sends what was held back and a slice of a file.
@@ -32,10 +31,12 @@ pub async fn send_file(
     mut sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
     if session.settled().kernel || head.len() > MAX_HEAD {
-        send(session, &std::mem::take(&mut head), pace).await?;
+        send(session, &std::mem::take(&mut head), slice.len > 0, pace).await?;
     }
     if session.settled().kernel {
-        return plain::send_file(session.tcp(), file, slice, (disk, pace), sent).await;
+        plain::send_file(session.tcp(), file, slice, (disk, pace), sent).await?;
+        session.count(slice.len);
+        return Ok(());
     }
     let (mut left, mut turn) = (slice, 0);
     while left.len > 0 {
@@ -61,7 +62,7 @@ pub async fn send_file(
         left.offset += done;
         left.len -= done;
         turn += done;
-        if turn >= TURN {
+        if turn >= pace.turn() {
             tokio::task::yield_now().await;
             turn = 0;
         }
@@ -117,10 +118,21 @@ async fn send_cold(
     Ok(done)
 }
 
-/// Sends bytes that are in memory.
-pub async fn send(session: &mut Session, mut bytes: &[u8], pace: &mut Pace) -> Result<(), SendError> {
+/// Sends bytes that are in memory. With `more` the kernel that seals may keep them for a record with what comes next:
+/// without an end, if nothing does.
+pub async fn send(
+    session: &mut Session,
+    mut bytes: &[u8],
+    more: bool,
+    pace: &mut Pace,
+) -> Result<(), SendError> {
     if session.settled().kernel {
-        return plain::send(session.tcp(), bytes, true, pace).await;
+        while session.owes_keys() {
+            writable(session.tcp(), pace).await?;
+            session.try_keys().map_err(SendError::Client)?;
+        }
+        session.count(bytes.len() as u64);
+        return plain::send(session.tcp(), bytes, more, pace).await;
     }
     while !bytes.is_empty() {
         ready(session, pace).await?;
@@ -164,5 +176,11 @@ pub async fn flush(session: &mut Session, pace: &mut Pace) -> Result<(), SendErr
     while session.held() > 0 {
         ready(session, pace).await?;
     }
-    Ok(())
+    loop {
+        let gone = timeout_at(pace.next_look, poll_fn(|cx| session.poll_gone(cx))).await;
+        pace.look(session.tcp())?;
+        if let Ok(result) = gone {
+            return result.map_err(SendError::Client);
+        }
+    }
 }
