@@ -223,12 +223,15 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
         limit: Duration::from_secs(args.upgrade_seconds),
         drain: Duration::from_secs(args.drain_seconds),
     };
-    if let Some(own) = Own::of(&mut server) {
+    let upgrading = Own::of(&mut server).map(|own| {
         let upgrader = Upgrader::new(program, own, drain.clone(), metrics, ReadOnly, times);
-        tokio::spawn(upgrader.run(inbox));
-    }
+        upgrader.start_on(inbox)
+    });
     say_goodbye(drain.clone());
     server.join(&drain, times.drain).await;
+    if let Some(upgrading) = upgrading.filter(|_| drain.is_handed_over()) {
+        upgrading.finish().await;
+    }
     Ok(())
 }
 

@@ -36,7 +36,10 @@ use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 /// The line after which the new process alone takes clients.
 const GO: &str = "go";
@@ -44,6 +47,8 @@ const GO: &str = "go";
 const STOP_TIME: Duration = Duration::from_secs(5);
 /// Idle connections are closed so long before the drain's limit, or a quarter of it.
 const LAST: Duration = Duration::from_secs(1);
+/// How long the answer of an upgrade has to get out of a process that ends.
+const ANSWERED: Duration = Duration::from_millis(100);
 /// Longest wait of the command for an answer: longer than any process is given to start.
 const ANSWER_TIME: Duration = Duration::from_secs(600);
 
@@ -180,6 +185,19 @@ impl Own {
     }
 }
 
+/// An upgrader at work.
+#[derive(Debug)]
+pub struct Upgrading(JoinHandle<()>);
+
+impl Upgrading {
+    /// Waits, at the end of the process, until the new one has been told to go and who asked for it has the answer: a
+    /// process with no connections would be gone before.
+    pub async fn finish(self) {
+        let _ = tokio::time::timeout(STOP_TIME * 2, self.0).await; // it has ended, or there is nobody to tell
+        tokio::time::sleep(ANSWERED).await;
+    }
+}
+
 /// A process that was started and has yet to get ready.
 struct Candidate {
     child: Child,
@@ -208,8 +226,16 @@ impl<W: Writer> Upgrader<W> {
         }
     }
 
+    /// Carries out what is asked for, on the current tokio runtime.
+    pub fn start_on(self, inbox: Inbox) -> Upgrading
+    where
+        W: 'static,
+    {
+        Upgrading(tokio::spawn(self.run(inbox)))
+    }
+
     /// Carries out what is asked for, one after the other, until one succeeds or the process ends.
-    pub async fn run(mut self, mut inbox: Inbox) {
+    async fn run(mut self, mut inbox: Inbox) {
         loop {
             let answer = tokio::select! {
                 asked = inbox.recv() => match asked {
