@@ -373,12 +373,15 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         limit: UPGRADE_TIME,
         drain: DRAIN_TIME,
     };
-    if let Some(own) = Own::of(&mut server) {
+    let upgrading = Own::of(&mut server).map(|own| {
         let upgrader = Upgrader::new(program, own, drain.clone(), metrics, writer, times);
-        tokio::spawn(upgrader.run(inbox));
-    }
+        upgrader.start_on(inbox)
+    });
     serve::say_goodbye(drain.clone());
     server.join(&drain, DRAIN_TIME).await;
+    if let Some(upgrading) = upgrading.filter(|_| drain.is_handed_over()) {
+        upgrading.finish().await;
+    }
     let _ = tokio::time::timeout(DISK_TIME, keeping).await;
     for task in tasks {
         let _ = tokio::time::timeout(DISK_TIME, task).await; // it ends with the process in any case
