@@ -1,7 +1,13 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `POST /v1/drain` and `POST /v1/undrain`, apart from viewers
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `POST /v1/drain`, `POST /v1/undrain` and `POST /v1/upgrade`, apart from viewers
 //! and meant for the operator's network alone. It runs on the main thread's runtime: a scrape costs no worker anything.
 
-use crate::{drain::Drain, metrics::Metrics};
+use crate::{
+    drain::Drain,
+    handover::{Handed, Held, Role},
+    listen,
+    metrics::Metrics,
+    upgrade::Upgrades,
+};
 use bytes::Bytes;
 use cdn_types::api::v1::Condition;
 use http::{Method, Request, Response, StatusCode, header};
@@ -9,7 +15,13 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Admin connections at once: a few scrapers and an operator.
@@ -37,6 +49,8 @@ pub struct AdminState {
     pub drain: Drain,
     /// Asked at each `/readyz`; must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// Asked by `/v1/upgrade`.
+    pub upgrades: Upgrades,
 }
 
 impl fmt::Debug for AdminState {
@@ -45,12 +59,34 @@ impl fmt::Debug for AdminState {
     }
 }
 
-/// Starts the listener on the current tokio runtime and returns its address; it ends with the runtime.
-pub async fn start(listen: SocketAddr, state: AdminState) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(listen).await?;
-    let addr = listener.local_addr()?;
-    tokio::spawn(accept(listener, state));
-    Ok(addr)
+/// The listener: what was handed over, or a new one; answers nobody yet.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind(listen: SocketAddr, handed: &mut Handed) -> io::Result<StdListener> {
+    match handed.take(Role::Admin, listen).into_iter().next() {
+        Some(given) => Ok(given.into()),
+        None => listen::listeners(listen, 1)?
+            .pop()
+            .ok_or(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// Answers on the current tokio runtime; it ends with the runtime, or when another process has the listener.
+///
+/// # Errors
+/// When it cannot be watched.
+pub fn start(listener: StdListener, state: AdminState, held: &Held) -> io::Result<()> {
+    held.keep(Role::Admin, &[&listener])?;
+    let listener = TcpListener::from_std(listener)?;
+    tokio::spawn(async move {
+        let drain = state.drain.clone();
+        tokio::select! {
+            () = accept(listener, state) => {}
+            () = drain.handed_over() => {}
+        }
+    });
+    Ok(())
 }
 
 async fn accept(listener: TcpListener, state: AdminState) {
@@ -68,8 +104,8 @@ async fn accept(listener: TcpListener, state: AdminState) {
         let state = state.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&state, &request);
-                async move { Ok::<_, Infallible>(response) }
+                let state = state.clone();
+                async move { Ok::<_, Infallible>(respond(&state, &request).await) }
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
@@ -79,6 +115,29 @@ async fn accept(listener: TcpListener, state: AdminState) {
             drop(slot);
         });
     }
+}
+
+async fn respond(state: &AdminState, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/v1/upgrade") => upgrade(state).await,
+        (_, "/v1/upgrade") => not_allowed("POST"),
+        _ => answer(state, request),
+    }
+}
+
+async fn upgrade(state: &AdminState) -> Response<Full<Bytes>> {
+    let (status, body) = match state.upgrades.ask().await {
+        Ok(pid) => (StatusCode::OK, json!({"upgraded": true, "pid": pid})),
+        Err(why) => {
+            let why = why.to_string();
+            (StatusCode::BAD_GATEWAY, json!({"upgraded": false, "why": why}))
+        }
+    };
+    let mut response = text(status, "application/json", format!("{body}\n"));
+    // The next request is for another process.
+    let close = header::HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 fn answer(state: &AdminState, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -8,7 +8,8 @@ use crate::{
     control::{Control, Identity, join::Joining},
     drain::Drain,
     drive_watch::DriveWatch,
-    fill::{FillContext, Filler, Shown, fetch},
+    fill::{FillContext, FillHold, Filler, Shown, fetch},
+    handover::Handed,
     limits::Limits,
     machine,
     metrics::Metrics,
@@ -19,6 +20,7 @@ use crate::{
     signals,
     store::{self, Budget, Store, keeper::Keeper},
     traffic::Traffic,
+    upgrade::{self, Own, Program, Times, Upgrader, Upgrades, Writer},
 };
 use anyhow::{Context, anyhow, bail};
 use cdn_types::{
@@ -32,6 +34,7 @@ use oca_core::{
 };
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -42,6 +45,8 @@ use tokio::{sync::watch, task::JoinHandle};
 const CONTROL_THREADS: usize = 2;
 /// Longest time to finish what runs after SIGTERM.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// Longest time for a new process to get ready in an upgrade.
+const UPGRADE_TIME: Duration = Duration::from_secs(60);
 /// Longest wait for work on the disk at the end.
 const DISK_TIME: Duration = Duration::from_secs(5);
 
@@ -51,6 +56,17 @@ pub struct ConfigArgs {
     /// The appliance's configuration (TOML; docs/formats/appliance-config.md)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// File for the id of the process that serves, for `oca-server upgrade --pid-file`
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
 }
 
 /// What a checked configuration comes to on this machine.
@@ -125,27 +141,28 @@ fn drive_list(config: &Config) -> String {
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let settled = read(&args.config)?.map_err(|problems| {
+pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let file = &args.config.config;
+    let settled = read(file)?.map_err(|problems| {
         let more = match problems.len() {
             1 => String::new(),
             n => format!(
                 " (and {} more: oca-server check --config {})",
                 n - 1,
-                args.config.display()
+                file.display()
             ),
         };
-        anyhow!("{}{more}", problems[0].in_file(&args.config))
+        anyhow!("{}{more}", problems[0].in_file(file))
     })?;
     for warning in &settled.warnings {
-        tracing::warn!("{}", warning.in_file(&args.config));
+        tracing::warn!("{}", warning.in_file(file));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(start_and_serve(settled));
+    let result = runtime.block_on(start_and_serve(settled, args.pid_file.as_deref()));
     runtime.shutdown_timeout(DISK_TIME);
     result
 }
@@ -237,16 +254,46 @@ struct Appliance {
     plans: Plans,
     fetched: Arc<AtomicU64>,
     presence: Presence,
+    hold: FillHold,
 }
 
-async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
+/// The half that writes: the fill, and the lock that says whose the folder is.
+struct FolderWriter {
+    store: Arc<Store>,
+    hold: FillHold,
+}
+
+impl Writer for FolderWriter {
+    async fn pause(&mut self) {
+        self.hold.pause().await;
+        self.store.let_go();
+    }
+
+    async fn resume(&mut self) {
+        if let Err(error) = self.store.take_again() {
+            tracing::error!(%error, "the folder cannot be taken again: nothing is filled until a restart");
+            return;
+        }
+        self.hold.resume();
+    }
+}
+
+async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::Result<()> {
+    let program = Program::of_this_process()?;
+    let mut handed = Handed::from_environment()?;
+    let mut channel = handed.channel()?;
     let drain = Drain::default();
     signals::stop_on_signals(drain.clone())?;
+    let (upgrades, inbox) = upgrade::channel();
+    signals::upgrade_on_signal(upgrades.clone())?;
     let config = settled.config.clone();
     let budget = Budget {
         storage: settled.capacity.storage,
         min_free: config.min_free,
     };
+    if let Some(channel) = &mut channel {
+        channel.ask_for_store().await;
+    }
     let store = Arc::new(Store::open_with_drives(
         &config.root,
         &config.drives,
@@ -272,8 +319,9 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
         drain.clone(),
     ));
     let keeping = tokio::spawn(keeper.run());
-    let server = Server::start(
+    let mut server = Server::start(
         server_config(&settled, metrics.clone()),
+        &mut handed,
         namespace,
         traffic.clone(),
         drain.clone(),
@@ -286,23 +334,54 @@ async fn start_and_serve(settled: Settled) -> anyhow::Result<()> {
         capacity: settled.capacity,
         report_seconds: config.report_seconds,
     };
+    let listener = config.admin_listen.map(|addr| {
+        let bound = admin::bind(addr, &mut handed);
+        bound.with_context(|| format!("admin_listen {addr}"))
+    });
+    let listener = listener.transpose()?;
+    handed.close_rest();
+    let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let ready = serve::Ready::of(&server, bound).line();
+    let plans = Plans::load(store.layout(), &config.id)?;
+    let hold = FillHold::default();
+    let writer = FolderWriter {
+        store: store.clone(),
+        hold: hold.clone(),
+    };
     let appliance = Appliance {
         control: Control::new(config.control.clone())?,
         conditions: Conditions::default(),
-        plans: Plans::load(store.layout(), &config.id)?,
+        plans,
+        hold,
         fetched: Arc::default(),
         profile: settled.profile,
-        metrics,
+        metrics: metrics.clone(),
         drain: drain.clone(),
         store,
         traffic,
         presence,
         config,
     };
-    let admin = appliance.start_admin().await?;
-    serve::announce(&server, admin);
+    serve::take_over(channel, &ready, &metrics).await;
+    if let Some(listener) = listener {
+        appliance.start_admin(listener, upgrades, &server)?;
+    }
+    serve::announce(&ready, pid_file, drain.clone())?;
+    server.begin();
     let tasks = appliance.spawn(identity)?;
+    let times = Times {
+        limit: UPGRADE_TIME,
+        drain: DRAIN_TIME,
+    };
+    let upgrading = Own::of(&mut server).map(|own| {
+        let upgrader = Upgrader::new(program, own, drain.clone(), metrics, writer, times);
+        upgrader.start_on(inbox)
+    });
+    serve::say_goodbye(drain.clone());
     server.join(&drain, DRAIN_TIME).await;
+    if let Some(upgrading) = upgrading.filter(|_| drain.is_handed_over()) {
+        upgrading.finish().await;
+    }
     let _ = tokio::time::timeout(DISK_TIME, keeping).await;
     for task in tasks {
         let _ = tokio::time::timeout(DISK_TIME, task).await; // it ends with the process in any case
@@ -328,16 +407,13 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
 }
 
 impl Appliance {
-    async fn start_admin(&self) -> anyhow::Result<Option<std::net::SocketAddr>> {
+    fn start_admin(&self, listener: TcpListener, upgrades: Upgrades, server: &Server) -> std::io::Result<()> {
         let store = self.store.clone();
         self.metrics.on_scrape(move |m| {
             m.gauge("oca_store_objects", &[])
                 .set(store.inventory().1.len() as f64);
             m.gauge("oca_store_bytes", &[]).set(store.used().0 as f64);
         });
-        let Some(listen) = self.config.admin_listen else {
-            return Ok(None);
-        };
         let conditions = self.conditions.clone();
         let state = AdminState {
             metrics: self.metrics.clone(),
@@ -346,9 +422,9 @@ impl Appliance {
                 ready: true,
                 conditions: conditions.list(),
             }),
+            upgrades,
         };
-        let bound = admin::start(listen, state).await;
-        Ok(Some(bound.with_context(|| format!("admin_listen {listen}"))?))
+        admin::start(listener, state, server.held())
     }
 
     /// Starts filling from the kept plan at once, and the rest as soon as there is an identity.
@@ -362,6 +438,7 @@ impl Appliance {
             fetched: self.fetched.clone(),
             parallel: self.config.fill_parallel,
             rate: self.presence.capacity.fill_rate,
+            hold: self.hold.clone(),
         });
         let (plans, drain) = (self.plans.clone(), self.drain.clone());
         let fill = tokio::spawn(async move { filler.run(&plans, drain).await });

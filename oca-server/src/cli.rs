@@ -1,10 +1,11 @@
 //! The command line. Parsing only: each command has its own module that checks and runs it.
 
 use crate::{
-    appliance::{self, ConfigArgs},
+    appliance::{self, ConfigArgs, RunArgs},
     doctor::{self, DoctorArgs},
     drives_command::{self, DrivesArgs},
     serve::{self, ServeArgs},
+    upgrade::{self, UpgradeArgs},
 };
 use clap::{Parser, Subcommand};
 
@@ -32,13 +33,15 @@ pub enum Command {
     /// Serve a directory tree by path
     Serve(Box<ServeArgs>),
     /// Run an appliance: fill by plan, serve, report
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Say what is wrong with an appliance's configuration, or what it comes to
     Check(ConfigArgs),
     /// Show an appliance's drives, or take one back that was given up
     Drives(DrivesArgs),
     /// Say what this machine offers the send path, measured, and what to mend
     Doctor(DoctorArgs),
+    /// Have a running serve or run start its program anew and hand over, so that no request is lost
+    Upgrade(UpgradeArgs),
 }
 
 /// Runs the command until its end.
@@ -52,5 +55,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Check(args) => appliance::check(&args),
         Command::Drives(args) => drives_command::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
     }
 }

@@ -53,6 +53,8 @@ pub struct FillContext {
     pub parallel: usize,
     /// Rate cap of this machine; the plan's may be lower.
     pub rate: BitsPerSecond,
+    /// Stops it for a while.
+    pub hold: FillHold,
 }
 
 /// The rate cap that all fetches share.
@@ -90,6 +92,38 @@ impl FillRateCap {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// The switch by which the fill leaves the folder to another process for a while.
+#[derive(Debug, Clone, Default)]
+pub struct FillHold {
+    wanted: watch::Sender<bool>,
+    held: watch::Sender<bool>,
+}
+
+impl FillHold {
+    /// Resolves when nothing is written any more.
+    pub async fn pause(&self) {
+        self.wanted.send_replace(true);
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| *held).await; // the sender lives in self
+    }
+
+    /// The fill goes on.
+    pub fn resume(&self) {
+        self.wanted.send_replace(false);
+    }
+
+    async fn is_wanted(&self, on: bool) {
+        let mut wanted = self.wanted.subscribe();
+        let _ = wanted.wait_for(|wanted| *wanted == on).await; // as above
+    }
+
+    async fn stay(&self) {
+        self.held.send_replace(true);
+        self.is_wanted(false).await;
+        self.held.send_replace(false);
     }
 }
 
@@ -135,6 +169,7 @@ impl Filler {
         let mut offered = plans.subscribe();
         offered.mark_changed();
         let mut job: Option<Job> = None;
+        let hold = self.context.hold.clone();
         loop {
             let wait = match &mut job {
                 Some(job) => self.step(job).await,
@@ -153,6 +188,15 @@ impl Filler {
                 Some(event) = inbox.recv() => self.hear(&mut job, event),
                 () = self.context.store.suspected() => self.inspect(&mut job).await,
                 () = tokio::time::sleep(wait) => {}
+                () = hold.is_wanted(true) => {
+                    if let Some(job) = job.take() {
+                        job.cancel(&mut inbox).await;
+                    }
+                    tokio::select! {
+                        () = hold.stay() => offered.mark_changed(),
+                        () = drain.stopped() => break,
+                    }
+                }
                 () = drain.stopped() => break,
             }
         }

@@ -3,7 +3,10 @@
 //! program holds is then an error and not a silent share.
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use std::{io, net::SocketAddr, net::TcpListener};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
 
 /// Connections that the kernel holds for a worker between two of its turns.
 const BACKLOG: i32 = 4096;
@@ -34,6 +37,20 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(addr.ip() != std::net::Ipv6Addr::UNSPECIFIED)?; // [::] serves both families
     }
     Ok(socket)
+}
+
+/// Deals sockets to workers: to each the same number or one more; if there are fewer than workers, several share one.
+pub fn deal(all: Vec<TcpListener>, workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
+    let count = all.len();
+    let mut dealt: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for (index, listener) in all.into_iter().enumerate() {
+        dealt[index % workers].push(listener);
+    }
+    for worker in count..workers {
+        let shared = dealt[worker % count.max(1)].iter().map(TcpListener::try_clone);
+        dealt[worker] = shared.collect::<io::Result<_>>()?;
+    }
+    Ok(dealt)
 }
 
 /// Sets what every accepted connection needs; failures only cost speed and are left alone. `unsent` = bytes in the
@@ -68,6 +85,15 @@ mod tests {
             .collect();
         assert_eq!(accepted.iter().sum::<usize>(), 200);
         assert!(accepted.iter().all(|n| *n > 20), "{accepted:?}");
+    }
+
+    #[test]
+    fn every_listener_has_a_worker_and_every_worker_a_listener() {
+        for (count, workers, expected) in [(3, 3, [1, 1, 1]), (5, 3, [2, 2, 1]), (2, 3, [1, 1, 1])] {
+            let all = listeners("127.0.0.1:0".parse().unwrap(), count).unwrap();
+            let dealt = deal(all, workers).unwrap();
+            assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -152,6 +152,22 @@ pub const METRICS: &[Metric] = &[
         help: "HTTP/3 clients sent back to prove their address because many handshakes were running",
     },
     Metric {
+        name: "oca_quic_passed_on_total",
+        kind: Kind::Counter,
+        unit: "datagrams",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Datagrams of HTTP/3 connections that a process before an upgrade still has, passed on to it",
+    },
+    Metric {
+        name: "oca_upgrades_total",
+        kind: Kind::Counter,
+        unit: "upgrades",
+        labels: &["outcome"],
+        stability: Stability::Stable,
+        help: "Upgrades: taken_over = this process took over from another, failed = it was to be replaced and went on",
+    },
+    Metric {
         name: "oca_tls_sessions_total",
         kind: Kind::Counter,
         unit: "sessions",

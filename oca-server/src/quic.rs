@@ -6,21 +6,29 @@ mod buffers;
 mod cid;
 mod connection;
 mod endpoint;
+mod link;
 mod socket;
 mod uni;
 
-use crate::limits::Limits;
+use crate::{handover::Links, limits::Limits};
 use cid::WorkerIds;
+use link::ToOlder;
 use quinn_proto::{
     EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
     congestion::{BbrConfig, CubicConfig},
     crypto::rustls::QuicServerConfig,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use buffers::Buffers;
 pub use endpoint::serve;
-pub use socket::sockets;
+pub use link::{is_alive, pair};
+pub use socket::{given, sockets};
 
 /// Most workers with a QUIC socket: a connection id has one byte for the worker.
 pub const WORKERS: usize = 256;
@@ -64,6 +72,38 @@ pub struct NoSuite;
 pub struct Quic {
     server: Arc<ServerConfig>,
     endpoint: EndpointConfig,
+    generations: Arc<Generations>,
+}
+
+/// This process among those that have connections on the same sockets.
+#[derive(Debug, Default)]
+pub struct Generations {
+    /// Its own number.
+    pub own: u8,
+    /// Ways to older processes.
+    pub older: Vec<Links<OwnedFd>>,
+    /// Where its packets come from once a newer process reads the sockets; by lane.
+    pub from_newer: FromNewerEnds,
+}
+
+/// Ends of ways, by lane; each is taken once.
+pub type FromNewerEnds = Arc<Mutex<Vec<Option<OwnedFd>>>>;
+
+impl Generations {
+    /// Ways to the older processes, for the packets of one lane.
+    fn ways(&self, lane: u8) -> io::Result<Vec<ToOlder>> {
+        let of_lane = |links: &Links<OwnedFd>| {
+            let into = links.lanes.get(usize::from(lane))?;
+            Some(into.try_clone().map(|into| ToOlder::new(links.generation, into)))
+        };
+        self.older.iter().filter_map(of_lane).collect()
+    }
+
+    /// Where the packets of one lane come from now, if there is a newer process.
+    fn way_from_newer(&self, lane: u8) -> Option<OwnedFd> {
+        let mut ends = self.from_newer.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.get_mut(usize::from(lane))?.take()
+    }
 }
 
 impl fmt::Debug for Quic {
@@ -77,7 +117,12 @@ impl Quic {
     ///
     /// # Errors
     /// When it has no suite that QUIC can begin with.
-    pub fn new(tls: &rustls::ServerConfig, congestion: Congestion, limits: &Limits) -> Result<Self, NoSuite> {
+    pub fn new(
+        tls: &rustls::ServerConfig,
+        congestion: Congestion,
+        limits: &Limits,
+        generations: Generations,
+    ) -> Result<Self, NoSuite> {
         let mut tls = tls.clone();
         tls.alpn_protocols = vec![b"h3".to_vec()];
         tls.max_early_data_size = 0;
@@ -87,14 +132,15 @@ impl Quic {
         Ok(Self {
             server: Arc::new(server),
             endpoint: EndpointConfig::default(),
+            generations: Arc::new(generations),
         })
     }
 
-    /// A worker's endpoint.
-    fn endpoint(&self, worker: usize, may_fragment: bool) -> quinn_proto::Endpoint {
+    /// The endpoint of a lane: a socket with the worker that reads it.
+    fn endpoint(&self, lane: u8, may_fragment: bool) -> quinn_proto::Endpoint {
         let mut config = self.endpoint.clone();
-        let worker = u8::try_from(worker).unwrap_or(0); // the sockets are as few
-        config.cid_generator(move || Box::new(WorkerIds::new(worker)));
+        let generation = self.generations.own;
+        config.cid_generator(move || Box::new(WorkerIds::new(lane, generation)));
         quinn_proto::Endpoint::new(
             Arc::new(config),
             Some(Arc::clone(&self.server)),

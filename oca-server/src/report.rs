@@ -118,6 +118,9 @@ impl Reporter {
                 () = drain.stopped() => break,
             }
         }
+        if drain.is_handed_over() {
+            return self.leave(&drain).await;
+        }
         let _ = tokio::time::timeout(FAREWELL, self.send()).await; // it leaves in any case
         drain.ended().await;
         self.gather(Timestamp::now());
@@ -126,8 +129,23 @@ impl Reporter {
         }
     }
 
+    /// Another process reports from here on: it is left what is drawn from this one until its end.
+    async fn leave(mut self, drain: &Drain) {
+        drain.ended().await;
+        self.demand
+            .gather(&self.facts.store.demand, Hour::of(Timestamp::now()));
+        let folder = self.facts.store.layout().left_demand();
+        if let Err(error) = self.demand.leave(&folder, &self.boot) {
+            tracing::warn!(%error, "what viewers drew cannot be left to the process that took over");
+        }
+    }
+
     fn gather(&mut self, at: Timestamp) {
         self.demand.gather(&self.facts.store.demand, Hour::of(at));
+        let folder = self.facts.store.layout().left_demand();
+        if let Err(error) = self.demand.adopt(&folder) {
+            tracing::warn!(%error, "cannot read what a former process left to be reported");
+        }
     }
 
     /// Sends one report; answers when the next is wanted.

@@ -5,21 +5,30 @@ use crate::{
     access_log::AccessLogTarget,
     admin::{self, AdminState, Readiness},
     drain::Drain,
+    handover::{Channel, Handed},
     limits::Limits,
     machine,
     metrics::Metrics,
     namespace::directory::Directory,
+    notify,
     quic::Congestion,
     server::{EncryptedConfig, QuicConfig, Server, ServerConfig},
     signals,
     tls::identity::PairFiles,
     traffic::Traffic,
+    upgrade::{self, Own, Program, ReadOnly, Times, Upgrader},
 };
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
 use oca_core::placement::placement;
 use serde::Serialize;
-use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -55,7 +64,7 @@ pub struct ServeArgs {
     /// Worker threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// Address for /metrics, /healthz, /readyz, POST /v1/drain; keep it away from viewers
+    /// Address for /metrics, /healthz, /readyz, POST /v1/drain and /v1/upgrade; keep it away from viewers
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<SocketAddr>,
     /// Hardware profile that budgets are computed from: a built-in name or a file
@@ -67,6 +76,12 @@ pub struct ServeArgs {
     /// Longest time to finish what runs after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
+    /// Longest time for a new process to get ready in an upgrade
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub upgrade_seconds: u64,
+    /// File for the id of the process that serves, for `oca-server upgrade --pid-file`
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -173,8 +188,12 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
 }
 
 async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyhow::Result<()> {
+    let program = Program::of_this_process()?;
+    let mut handed = Handed::from_environment()?;
     let drain = Drain::default();
     signals::stop_on_signals(drain.clone())?;
+    let (upgrades, inbox) = upgrade::channel();
+    signals::upgrade_on_signal(upgrades.clone())?;
     let traffic = Arc::new(Traffic::new(config.workers));
     let state = AdminState {
         metrics: Arc::clone(&config.metrics),
@@ -183,24 +202,60 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
             ready: true,
             conditions: Vec::new(),
         }),
+        upgrades,
     };
-    let admin = match args.admin_listen {
-        Some(addr) => Some(
-            admin::start(addr, state)
-                .await
-                .with_context(|| format!("--admin-listen {addr}"))?,
-        ),
-        None => None,
+    let metrics = Arc::clone(&config.metrics);
+    let listener = args
+        .admin_listen
+        .map(|addr| admin::bind(addr, &mut handed).with_context(|| format!("--admin-listen {addr}")))
+        .transpose()?;
+    let admin = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let mut server = Server::start(config, &mut handed, Arc::new(root), traffic, drain.clone())?;
+    handed.close_rest();
+    let ready = Ready::of(&server, admin).line();
+    take_over(handed.channel()?, &ready, &metrics).await;
+    if let Some(listener) = listener {
+        admin::start(listener, state, server.held())?;
+    }
+    announce(&ready, args.pid_file.as_deref(), drain.clone())?;
+    server.begin();
+    let times = Times {
+        limit: Duration::from_secs(args.upgrade_seconds),
+        drain: Duration::from_secs(args.drain_seconds),
     };
-    let server = Server::start(config, Arc::new(root), traffic, drain.clone())?;
-    announce(&server, admin);
-    server.join(&drain, Duration::from_secs(args.drain_seconds)).await;
+    let upgrading = Own::of(&mut server).map(|own| {
+        let upgrader = Upgrader::new(program, own, drain.clone(), metrics, ReadOnly, times);
+        upgrader.start_on(inbox)
+    });
+    say_goodbye(drain.clone());
+    server.join(&drain, times.drain).await;
+    if let Some(upgrading) = upgrading.filter(|_| drain.is_handed_over()) {
+        upgrading.finish().await;
+    }
     Ok(())
+}
+
+/// Waits until this process alone serves: at once if there is no other.
+pub(crate) async fn take_over(channel: Option<Channel>, ready: &str, metrics: &Metrics) {
+    if let Some(channel) = channel {
+        channel.take_over(ready).await;
+        metrics.counter("oca_upgrades_total", &["taken_over"]).inc();
+    }
+}
+
+/// Tells the service manager when this process ends without a successor.
+pub(crate) fn say_goodbye(drain: Drain) {
+    tokio::spawn(async move {
+        drain.stopped().await;
+        if !drain.is_handed_over() {
+            notify::stopping();
+        }
+    });
 }
 
 /// The ready line.
 #[derive(Serialize)]
-struct Ready {
+pub(crate) struct Ready {
     ready: &'static str,
     listen: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,18 +266,32 @@ struct Ready {
     admin: Option<SocketAddr>,
 }
 
-/// Says where the server can be reached: the first line on standard output, before any access-log line can follow.
-pub(crate) fn announce(server: &Server, admin: Option<SocketAddr>) {
-    let ready = Ready {
-        ready: "oca-server",
-        listen: server.listen_addr(),
-        tls: server.tls_addr(),
-        quic: server.quic_addr(),
-        admin,
-    };
+impl Ready {
+    /// Where a server can be reached.
+    pub(crate) fn of(server: &Server, admin: Option<SocketAddr>) -> Self {
+        Self {
+            ready: "oca-server",
+            listen: server.listen_addr(),
+            tls: server.tls_addr(),
+            quic: server.quic_addr(),
+            admin,
+        }
+    }
+
+    pub(crate) fn line(&self) -> String {
+        serde_json::to_string(self).expect("text and addresses are JSON")
+    }
+}
+
+/// Tells everybody that this process serves: the first line on standard output, before any access-log line can follow,
+/// the service manager, and the pid file.
+pub(crate) fn announce(ready: &str, pid_file: Option<&Path>, drain: Drain) -> anyhow::Result<()> {
+    if let Some(file) = pid_file {
+        upgrade::write_pid_file(file)?;
+    }
     let mut out = std::io::stdout().lock();
-    let line = serde_json::to_string(&ready).map_err(std::io::Error::from);
-    let _ = line
-        .and_then(|line| writeln!(out, "{line}"))
-        .and_then(|()| out.flush()); // nobody reads it: serve all the same
+    let _ = writeln!(out, "{ready}").and_then(|()| out.flush()); // nobody reads it: serve all the same
+    notify::ready();
+    notify::keep_watchdog_quiet(drain);
+    Ok(())
 }

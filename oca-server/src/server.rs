@@ -4,18 +4,19 @@
 use crate::{
     access_log::{AccessLog, AccessLogTarget},
     drain::Drain,
+    handover::{Handed, Held, Links, Role},
     limits::Limits,
     listen,
     metrics::Metrics,
     namespace::Namespace,
-    quic::{self, Congestion, NoSuite, Quic},
+    quic::{self, Congestion, FromNewerEnds, Generations, NoSuite, Quic},
     tls::{
         Tls,
         identity::{PairFiles, TlsError},
         watch,
     },
     traffic::Traffic,
-    worker::{self, Seed, Shared},
+    worker::{self, Seed, Shared, Turn},
 };
 use oca_core::placement::Placement;
 use std::{
@@ -120,17 +121,24 @@ pub struct Server {
     threads: Vec<thread::JoinHandle<()>>,
     done: mpsc::Receiver<()>,
     cut: sync::watch::Sender<bool>,
+    begin: sync::watch::Sender<bool>,
+    busy: Option<mpsc::Receiver<()>>,
+    held: Held,
+    generation: u8,
+    from_newer: FromNewerEnds,
     log: AccessLog,
     _watch: Option<watch::Watch>,
 }
 
 impl Server {
-    /// Binds and starts. The workers run on threads of their own; no runtime is needed here.
+    /// Takes from `handed` what there is, binds the rest, and starts; clients are taken from [`begin`](Self::begin) on. The
+    /// workers run on threads of their own; no runtime is needed here.
     ///
     /// # Errors
     /// When an address cannot be bound, the certificate cannot be used or the access log cannot be opened.
     pub fn start(
         config: ServerConfig,
+        handed: &mut Handed,
         namespace: Arc<dyn Namespace>,
         traffic: Arc<Traffic>,
         drain: Drain,
@@ -152,11 +160,25 @@ impl Server {
                 counters: traffic.workers(),
             });
         }
-        let plain = bind(listen, workers)?;
+        let mut ground = Ground {
+            handed,
+            held: Held::default(),
+            workers,
+        };
+        let plain = ground.listeners(Role::Http, listen)?;
         let listen = address(&plain)?;
+        let from_newer = FromNewerEnds::default();
+        let generations = Generations {
+            own: ground.handed.generation(),
+            older: ground.handed.take_links(),
+            from_newer: from_newer.clone(),
+        };
+        let generation = generations.own;
+        ground.keep_links(&generations).map_err(StartError::Worker)?;
         let encrypted = encrypted
-            .map(|e| Encrypted::bind(&e, workers, &limits))
+            .map(|e| Encrypted::bind(&e, &mut ground, &limits, generations))
             .transpose()?;
+        let held = ground.held;
         let (tls, quic) = encrypted
             .as_ref()
             .map_or(Ok((None, None)), Encrypted::addresses)?;
@@ -164,6 +186,8 @@ impl Server {
             .map_err(|(path, source)| StartError::AccessLog { path, source })?;
         let (cut, cut_rx) = sync::watch::channel(false);
         let (done_tx, done) = mpsc::channel(1);
+        let (begin, begin_rx) = sync::watch::channel(false);
+        let (busy_tx, busy) = mpsc::channel(1);
         observe(&metrics, &traffic);
         let shared = Shared {
             limits,
@@ -173,13 +197,18 @@ impl Server {
             name,
             alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),
             drain,
+            held: held.clone(),
+            turn: Turn {
+                begin: begin_rx,
+                busy: busy_tx,
+            },
             cut: cut_rx,
             done: done_tx,
         };
         let watch = encrypted
             .as_ref()
             .map(|e| watch::start(e.tls.clone(), &shared.metrics));
-        let threads = spawn_all(plain, encrypted, &placement, &log, &shared)?;
+        let threads = spawn_all(workers, plain, encrypted, &placement, &log, &shared)?;
         Ok(Self {
             listen,
             tls,
@@ -187,6 +216,11 @@ impl Server {
             threads,
             done,
             cut,
+            begin,
+            busy: Some(busy),
+            held,
+            generation,
+            from_newer,
             log,
             _watch: watch.transpose().map_err(StartError::Worker)?,
         })
@@ -205,6 +239,31 @@ impl Server {
     /// Address of the HTTP/3 sockets.
     pub fn quic_addr(&self) -> Option<SocketAddr> {
         self.quic
+    }
+
+    /// Takes clients from here on: this process is ready, and no other takes them.
+    pub fn begin(&self) {
+        self.begin.send_replace(true);
+    }
+
+    /// What another process can be given.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// The number of this process among those that had the sockets.
+    pub fn generation(&self) -> u8 {
+        self.generation
+    }
+
+    /// Where the ends of the ways from a newer process are put before it takes over.
+    pub fn from_newer(&self) -> FromNewerEnds {
+        self.from_newer.clone()
+    }
+
+    /// Closed when nothing takes new clients any more; can be had once.
+    pub fn take_busy(&mut self) -> Option<mpsc::Receiver<()>> {
+        self.busy.take()
     }
 
     /// After `drain.stop()`: waits until every response that runs is finished, at most `limit`; resets what is left
@@ -229,34 +288,77 @@ impl Server {
 }
 
 fn spawn_all(
+    workers: usize,
     plain: Vec<TcpListener>,
     encrypted: Option<Encrypted>,
     placement: &Placement,
     log: &AccessLog,
     shared: &Shared,
 ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
-    let (tls, quic, mut listeners, mut sockets) = match encrypted {
-        Some(e) => (
-            Some(e.tls),
-            e.quic,
-            e.listeners.into_iter(),
-            e.sockets.into_iter(),
-        ),
+    let (tls, quic, listeners, sockets) = match encrypted {
+        Some(e) => (Some(e.tls), e.quic, e.listeners, e.sockets),
         None => Default::default(),
     };
-    let start = |(index, plain)| {
+    let deal = |listeners| listen::deal(listeners, workers).map_err(StartError::Worker);
+    let (mut plain, mut secure) = (deal(plain)?.into_iter(), deal(listeners)?.into_iter());
+    let mut lanes: Vec<Vec<(u8, UdpSocket)>> = (0..workers).map(|_| Vec::new()).collect();
+    for (lane, socket) in (0..=u8::MAX).zip(sockets) {
+        lanes[usize::from(lane) % workers].push((lane, socket));
+    }
+    let start = |(index, lanes)| {
         let seed = Seed {
             index,
             cpu: placement.cpu(index),
-            plain,
-            secure: listeners.next().zip(tls.clone()),
-            quic: sockets.next().zip(quic.clone()),
+            plain: plain.next().unwrap_or_default(),
+            secure: secure.next().unwrap_or_default(),
+            tls: tls.clone(),
+            lanes,
+            quic: quic.clone(),
             log: log.sender(),
             shared: shared.clone(),
         };
         worker::spawn(seed).map_err(StartError::Worker)
     };
-    plain.into_iter().enumerate().map(start).collect()
+    lanes.into_iter().enumerate().map(start).collect()
+}
+
+/// Where sockets come from, and where a descriptor of each is kept.
+struct Ground<'a> {
+    handed: &'a mut Handed,
+    held: Held,
+    workers: usize,
+}
+
+impl Ground<'_> {
+    /// What was handed over for `role`, or else one listener a worker.
+    fn listeners(&mut self, role: Role, addr: SocketAddr) -> Result<Vec<TcpListener>, StartError> {
+        let given = self.handed.take(role, addr);
+        let all = match given.is_empty() {
+            true => listen::listeners(addr, self.workers),
+            false => Ok(given.into_iter().map(TcpListener::from).collect()),
+        };
+        all.and_then(|all| self.held.keep(role, &all).map(|()| all))
+            .map_err(|source| StartError::Listen { addr, source })
+    }
+
+    /// The same for HTTP/3.
+    fn sockets(&mut self, addr: SocketAddr) -> Result<Vec<UdpSocket>, StartError> {
+        let role = Role::Quic;
+        let given = self.handed.take(role, addr);
+        let all = match given.is_empty() {
+            true => quic::sockets(addr, self.workers.min(quic::WORKERS)),
+            false if self.handed.has_predecessor() => Ok(given.into_iter().map(UdpSocket::from).collect()),
+            false => quic::given(given),
+        };
+        all.and_then(|all| self.held.keep(role, &all).map(|()| all))
+            .map_err(|source| StartError::Listen { addr, source })
+    }
+
+    fn keep_links(&self, generations: &Generations) -> io::Result<()> {
+        let links: io::Result<_> = generations.older.iter().map(Links::try_clone).collect();
+        self.held.keep_links(links?);
+        Ok(())
+    }
 }
 
 /// What HTTPS and HTTP/3 are served with, bound: each worker gets a listener and a socket, in order.
@@ -268,19 +370,22 @@ struct Encrypted {
 }
 
 impl Encrypted {
-    fn bind(config: &EncryptedConfig, workers: usize, limits: &Limits) -> Result<Self, StartError> {
+    fn bind(
+        config: &EncryptedConfig,
+        ground: &mut Ground<'_>,
+        limits: &Limits,
+        generations: Generations,
+    ) -> Result<Self, StartError> {
         let tls = Tls::load(&config.pairs, config.tickets.as_deref(), config.kernel)?;
         let listeners = config
             .tls_listen
-            .map_or(Ok(Vec::new()), |addr| bind(addr, workers))?;
-        let sockets = config.quic.map_or(Ok(Vec::new()), |quic| {
-            let addr = quic.listen;
-            quic::sockets(addr, workers.min(quic::WORKERS))
-                .map_err(|source| StartError::Listen { addr, source })
-        })?;
+            .map_or(Ok(Vec::new()), |addr| ground.listeners(Role::Https, addr))?;
+        let sockets = config
+            .quic
+            .map_or(Ok(Vec::new()), |quic| ground.sockets(quic.listen))?;
         let quic = config
             .quic
-            .map(|quic| Quic::new(&tls.full, quic.congestion, limits))
+            .map(|quic| Quic::new(&tls.full, quic.congestion, limits, generations))
             .transpose()?;
         Ok(Self {
             tls,
@@ -303,10 +408,6 @@ impl Encrypted {
 
 fn address(listeners: &[TcpListener]) -> Result<SocketAddr, StartError> {
     listeners[0].local_addr().map_err(StartError::Worker)
-}
-
-fn bind(addr: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, StartError> {
-    listen::listeners(addr, workers).map_err(|source| StartError::Listen { addr, source })
 }
 
 fn observe(metrics: &Metrics, traffic: &Arc<Traffic>) {

@@ -176,7 +176,8 @@ pub struct Store {
     heat_changed: Notify,
     /// Counters of the send path.
     pub demand: DemandTables,
-    _lock: RootLock,
+    /// Absent while another process may write; changed under the lock of `state`.
+    lock: Mutex<Option<RootLock>>,
 }
 
 impl Store {
@@ -235,11 +236,28 @@ impl Store {
             suspected: Notify::new(),
             heat_changed: Notify::new(),
             demand: DemandTables::new(workers),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         store.trust_drives();
         store.rebuild_routes(&store.state());
         Ok(store)
+    }
+
+    /// Lets another process write: from here on nothing is filled. The fill must have ended.
+    pub fn let_go(&self) {
+        let _state = self.state();
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Takes the folder again.
+    pub fn take_again(&self) -> io::Result<()> {
+        let lock = self.layout.lock()?;
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        Ok(())
+    }
+
+    fn is_ours(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// What was doubted has been marked for verification.
@@ -502,6 +520,9 @@ impl Store {
     pub fn open_partial(&self, digest: ObjectDigest, blocks: &Blocks) -> Result<Partial, RoomError> {
         let size = blocks.size;
         let mut state = self.state();
+        if !self.is_ours() {
+            return Err(io::Error::other("another process has taken over the folder").into());
+        }
         let full = |why: String| RoomError::Full { digest, size, why };
         let needed = Bytes(size.0 - state.partial.get(&digest).map_or(0, |p| p.0.min(size.0)));
         let unlisted = unlisted(&state);

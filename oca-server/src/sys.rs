@@ -3,6 +3,7 @@
 
 pub mod arena;
 pub mod cache;
+pub mod inherit;
 pub mod keep;
 pub mod ring;
 

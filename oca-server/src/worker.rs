@@ -7,8 +7,9 @@ use crate::{
     clock::Clock,
     counters::{Counters, Cut},
     disk::Disk,
-    drain::Drain,
+    drain::{Drain, Leaving},
     files::OpenFiles,
+    handover::Held,
     http,
     limits::Limits,
     listen,
@@ -63,10 +64,33 @@ pub struct Shared {
     pub name: Arc<str>,
     /// Stop signal.
     pub drain: Drain,
+    /// What is closed with the first worker's stop.
+    pub held: Held,
+    /// When to take connections.
+    pub turn: Turn,
     /// Becomes true when the drain's limit is over.
     pub cut: watch::Receiver<bool>,
     /// Dropped when the worker ends.
     pub done: mpsc::Sender<()>,
+}
+
+/// The time in which a process takes new connections: from when it may until it leaves. Whoever takes some holds it.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Becomes true when no other process takes them any more.
+    pub begin: watch::Receiver<bool>,
+    /// Dropped when this taker has stopped.
+    pub busy: mpsc::Sender<()>,
+}
+
+impl Turn {
+    /// Waits for the beginning; false if the process leaves before.
+    pub async fn begins(&mut self, worker: &Worker) -> bool {
+        tokio::select! {
+            begun = self.begin.wait_for(|begun| *begun) => begun.is_ok(),
+            () = worker.stopped() => false,
+        }
+    }
 }
 
 /// What a worker is made of; moved into its thread.
@@ -75,14 +99,18 @@ pub struct Seed {
     pub index: usize,
     /// Processor to run on.
     pub cpu: Option<CpuId>,
-    /// Plain HTTP listener.
-    pub plain: StdListener,
-    /// HTTPS listener.
-    pub secure: Option<(StdListener, Tls)>,
+    /// Plain HTTP listeners: one, or several after an upgrade to fewer workers.
+    pub plain: Vec<StdListener>,
+    /// HTTPS listeners.
+    pub secure: Vec<StdListener>,
+    /// What HTTPS is served with.
+    pub tls: Option<Tls>,
     /// Access log.
     pub log: LogSender,
-    /// HTTP/3 socket.
-    pub quic: Option<(UdpSocket, Quic)>,
+    /// HTTP/3 sockets, each with its lane.
+    pub lanes: Vec<(u8, UdpSocket)>,
+    /// What HTTP/3 is served with.
+    pub quic: Option<Quic>,
     /// The rest.
     pub shared: Shared,
 }
@@ -114,7 +142,7 @@ pub struct Worker {
     /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
     pub alternative: Option<Arc<str>>,
     traffic: Arc<Traffic>,
-    stopping: Cell<bool>,
+    leaving: Cell<Leaving>,
     stop: Notify,
     emptied: Notify,
     shedding: Cell<usize>,
@@ -145,7 +173,7 @@ impl Worker {
             urgent: Rc::default(),
             alternative: shared.alternative,
             traffic: shared.traffic,
-            stopping: Cell::new(false),
+            leaving: Cell::default(),
             stop: Notify::new(),
             emptied: Notify::new(),
             shedding: Cell::new(0),
@@ -155,7 +183,22 @@ impl Worker {
 
     /// Whether open connections should end after their running response.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.get()
+        self.leaving() != Leaving::No
+    }
+
+    /// How the process leaves, if it does.
+    pub fn leaving(&self) -> Leaving {
+        self.leaving.get()
+    }
+
+    fn leave(&self, how: Leaving) {
+        self.leaving.set(how);
+        self.stop.notify_waiters();
+    }
+
+    /// Resolves when [`leaving`](Self::leaving) changes.
+    pub async fn leaves(&self) {
+        self.stop.notified().await;
     }
 
     /// Resolves when [`is_stopping`](Self::is_stopping) becomes true.
@@ -272,25 +315,35 @@ fn pin(cpu: CpuId) {
 
 async fn run(seed: Seed) {
     let Shared {
-        drain, mut cut, done, ..
+        drain,
+        mut cut,
+        done,
+        held,
+        turn,
+        ..
     } = seed.shared.clone();
     let none = Sealing {
         kernel: None,
         provider: Provider::Ring,
     };
-    let sealing = seed.secure.as_ref().map_or(none, |(_, tls)| tls.sealing);
+    let sealing = seed.tls.as_ref().map_or(none, |tls| tls.sealing);
     let worker = Rc::new(Worker::new(seed.index, seed.log, sealing, seed.shared));
-    let mut accepting = vec![spawn_local(accept(Rc::clone(&worker), seed.plain, None))];
-    if let Some((listener, tls)) = seed.secure {
-        accepting.push(spawn_local(accept(Rc::clone(&worker), listener, Some(tls))));
+    let plain = seed.plain.into_iter().map(|l| (l, None));
+    let secure = seed.secure.into_iter().map(|l| (l, seed.tls.clone()));
+    let accept = |(listener, tls)| spawn_local(accept(Rc::clone(&worker), listener, tls, turn.clone()));
+    let accepting: Vec<_> = plain.chain(secure).map(accept).collect();
+    if let Some(quic) = seed.quic {
+        for (lane, socket) in seed.lanes {
+            let serving = quic::serve(Rc::clone(&worker), lane, socket, quic.clone(), turn.clone());
+            spawn_local(serving); // ends with the LocalSet
+        }
     }
-    if let Some((socket, quic)) = seed.quic {
-        spawn_local(quic::serve(Rc::clone(&worker), socket, quic)); // ends with the LocalSet
-    }
+    drop(turn);
     let ticks = spawn_local(tick(Rc::clone(&worker)));
     drain.stopped().await;
-    worker.stopping.set(true);
-    worker.stop.notify_waiters();
+    held.let_go(); // the accept loops' descriptors are the last ones, unless another process has some
+    worker.leave(drain.leaving());
+    spawn_local(end_with(Rc::clone(&worker), drain));
     for task in accepting {
         if task.await.is_err() {
             tracing::error!("an accept loop ended by a panic");
@@ -306,6 +359,14 @@ async fn run(seed: Seed) {
     }
     ticks.abort();
     drop(done); // connections that are left end with the LocalSet, reset by their own guards
+}
+
+/// A process that has handed over may be told to end.
+async fn end_with(worker: Rc<Worker>, drain: Drain) {
+    if worker.leaving() != Leaving::Ending {
+        drain.ending().await;
+        worker.leave(Leaving::Ending);
+    }
 }
 
 async fn emptied(worker: &Worker) {
@@ -326,11 +387,14 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
+async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>, mut turn: Turn) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch a listener"),
     };
+    if !turn.begins(&worker).await {
+        return;
+    }
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -342,6 +406,9 @@ async fn accept(worker: Rc<Worker>, listener: StdListener, tls: Option<Tls>) {
             },
             () = worker.stopped() => break,
         }
+    }
+    if matches!(worker.leaving(), Leaving::HandedOver(_)) {
+        return; // the queue is the other process's
     }
     // Who is in the kernel's queue already got a connection from our side: serve it instead of resetting it.
     let Ok(listener) = listener.into_std() else { return };

@@ -3,6 +3,7 @@
 
 use crate::{
     counters::Cut,
+    drain::Leaving,
     files::OpenFile,
     http::{
         Peer, Protocol,
@@ -138,11 +139,13 @@ impl<'w> Connection<'w> {
                     Ok(None) => {}
                 }
             }
-            if self.worker.is_stopping() && !begun {
-                if !self.fresh {
-                    return Next::Closed;
-                }
-                deadline = deadline.min(Instant::now() + LAST_CHANCE);
+            match self.worker.leaving() {
+                _ if begun => {}
+                Leaving::No => {}
+                // Its next request may be on its way: it is answered, and told that it is the last.
+                Leaving::HandedOver(until) => deadline = deadline.min(until.into()),
+                Leaving::Ending if !self.fresh => return Next::Closed,
+                Leaving::Ending => deadline = deadline.min(Instant::now() + LAST_CHANCE),
             }
             if let Err(next) = self.read_more(deadline, begun).await {
                 return next;
@@ -161,7 +164,7 @@ impl<'w> Connection<'w> {
         let result = tokio::select! {
             biased;
             result = read => result,
-            () = self.worker.stopped(), if !begun && !self.worker.is_stopping() => return Ok(()),
+            () = self.worker.leaves(), if !begun => return Ok(()),
         };
         match result {
             Ok(Ok(0) | Err(_)) => Err(Next::Closed),

@@ -13,6 +13,7 @@ use crate::{
         lanes::{Lanes, PATIENCE},
         lookup::LookUp,
         pulse::{Pulse, Verdict},
+        wire::{LINGER, LINGER_BYTES},
     },
     namespace::Found,
     sys::path::{self, Path},
@@ -77,8 +78,9 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
         tokio::select! {
             step = poll_fn(|cx| poll(connection.as_mut(), &session, leaving, cx)) => match step {
                 Step::Ended(result) => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "HTTP/2 connection ended");
+                    match result {
+                        Ok(()) => linger(&session).await,
+                        Err(error) => tracing::debug!(%error, "HTTP/2 connection ended"),
                     }
                     return;
                 }
@@ -101,6 +103,24 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
 /// hyper's side of a session that both poll: hyper writes frame by frame, and what it wrote in one poll is sealed and
 /// sent together at its end.
 struct Gathered(Rc<RefCell<Session>>);
+
+/// Reads what the client still sends, for a moment, after all is sent and our side is closed. A socket that is closed with
+/// bytes unread is reset, and the client may then lose the end of its last response.
+async fn linger(session: &RefCell<Session>) {
+    let (mut sink, mut left) = (vec![0; 4096], LINGER_BYTES);
+    let reading = poll_fn(|cx| {
+        loop {
+            let mut buffer = ReadBuf::new(&mut sink);
+            ready!(Pin::new(&mut *session.borrow_mut()).poll_read(cx, &mut buffer))?;
+            let n = buffer.filled().len();
+            left = left.saturating_sub(n);
+            if n == 0 || left == 0 {
+                return Poll::Ready(io::Result::Ok(()));
+            }
+        }
+    });
+    let _ = tokio::time::timeout(LINGER, reading).await; // too slow or gone: there is nobody to tell
+}
 
 /// What a poll came to.
 enum Step {

@@ -32,8 +32,9 @@ pub const COLD: u64 = 8 << 20;
 /// Longest time that bytes from the drive are held for a client that does not take them.
 const HOLD: Duration = Duration::from_millis(100);
 /// Longest wait for the peer's end after ours, and most bytes read in it (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 << 10;
+pub const LINGER: Duration = Duration::from_secs(2);
+/// The same in bytes.
+pub const LINGER_BYTES: usize = 256 << 10;
 
 /// Why a response could not be sent whole.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use super::{buffers::BUFFER, endpoint::Around, uni::UniStreams};
 use crate::{
     counters::Cut,
     disk::{ColdStream, Loan, ReadError},
+    drain::Leaving,
     http::{
         Peer,
         exchange::End,
@@ -50,6 +51,8 @@ const FULL: usize = 2;
 const KEEP: Duration = Duration::from_millis(250);
 /// From the first GOAWAY to the one that names the last request, at least: what was on its way is answered still.
 const LEAVE: Duration = Duration::from_millis(100);
+/// The same after an upgrade, when nobody waits for the end of this process: a client that is busy has time to hear it.
+const CALM_LEAVE: Duration = Duration::from_secs(1);
 /// Requests that a client may give up in [`GIVEN_UP_TIME`] (as rapid reset, CVE-2023-44487).
 const GIVEN_UP: u32 = 512;
 const GIVEN_UP_TIME: Duration = Duration::from_secs(10);
@@ -223,7 +226,11 @@ impl Connection {
         if self.stage == Stage::Open {
             // Any stream that there can be: nothing is refused yet (RFC 9114 §5.2).
             self.uni.go_away(&mut self.quic, varint::MAX - 3);
-            let wait = LEAVE.max(self.quic.rtt() * 3);
+            let least = match around.worker.leaving() {
+                Leaving::HandedOver(_) => CALM_LEAVE,
+                Leaving::No | Leaving::Ending => LEAVE,
+            };
+            let wait = least.max(self.quic.rtt() * 3);
             self.stage = Stage::Leaving(around.now + wait);
             self.look_by(around.now + wait);
         }

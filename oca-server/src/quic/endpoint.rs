@@ -2,11 +2,16 @@
 //! something to do a bounded turn, send in batches, then wait for the earliest of all. One task does it all, so nothing
 //! is locked, and a socket that takes no more stops the writing, not the reading.
 
-use super::{Buffers, Quic, connection::Connection, socket::Socket};
+use super::{
+    Buffers, Quic, cid,
+    connection::Connection,
+    link::{FromNewer, ToOlder},
+    socket::Socket,
+};
 use crate::{
     counters::Cut,
     disk::{ColdStream, Loan, ReadError},
-    worker::{Open, Worker},
+    worker::{Open, Turn, Worker},
 };
 use bytes::BytesMut;
 use oca_core::h3::ErrorCode;
@@ -97,17 +102,37 @@ impl Around<'_> {
     }
 }
 
-/// Serves QUIC on a socket for as long as the worker runs.
-pub async fn serve(worker: Rc<Worker>, socket: UdpSocket, quic: Quic) {
-    match Socket::new(socket) {
-        Ok(socket) => Driver::new(worker, socket, &quic).run().await,
+/// Serves QUIC on a lane's socket from its turn on, for as long as the worker runs.
+pub async fn serve(worker: Rc<Worker>, lane: u8, socket: UdpSocket, quic: Quic, mut turn: Turn) {
+    let ready = Socket::new(socket).and_then(|socket| Ok((socket, quic.generations.ways(lane)?)));
+    match ready {
+        Ok((socket, older)) => {
+            let driver = Driver::new(worker, lane, socket, older, quic);
+            if turn.begins(&driver.worker).await {
+                driver.run(turn).await;
+            }
+        }
         Err(error) => tracing::error!(%error, "cannot watch the QUIC socket"),
     }
 }
 
+/// Where datagrams come from.
+enum Source {
+    Socket,
+    /// A newer process reads the socket, and gives what is ours.
+    Newer(FromNewer),
+    /// The newer process has ended.
+    Nowhere,
+}
+
 struct Driver {
     worker: Rc<Worker>,
+    lane: u8,
+    quic: Quic,
     socket: Socket,
+    source: Source,
+    /// Ways to older processes that have connections on this socket.
+    older: Vec<ToOlder>,
     endpoint: Endpoint,
     /// By handle.
     connections: Vec<Option<Box<Connection>>>,
@@ -126,11 +151,15 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(worker: Rc<Worker>, socket: Socket, quic: &Quic) -> Self {
+    fn new(worker: Rc<Worker>, lane: u8, socket: Socket, older: Vec<ToOlder>, quic: Quic) -> Self {
         Self {
-            endpoint: quic.endpoint(worker.index, socket.may_fragment()),
+            endpoint: quic.endpoint(lane, socket.may_fragment()),
             worker,
+            lane,
+            quic,
             socket,
+            source: Source::Socket,
+            older,
             connections: Vec::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -144,9 +173,14 @@ impl Driver {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, turn: Turn) {
+        let mut turn = Some(turn);
         loop {
-            if self.turn() {
+            let more = self.turn();
+            if self.leaving {
+                drop(turn.take()); // from here on no new client is taken
+            }
+            if more {
                 tokio::task::yield_now().await; // the worker's other connections have their turn
             } else {
                 self.wait().await;
@@ -172,12 +206,20 @@ impl Driver {
         more || (self.parked.is_none() && !self.ready.is_empty())
     }
 
+    async fn readable(&self) {
+        match &self.source {
+            Source::Socket => self.socket.readable().await,
+            Source::Newer(newer) => newer.readable().await,
+            Source::Nowhere => std::future::pending().await,
+        }
+    }
+
     async fn wait(&self) {
         let earliest = self.timers.first().map(|(then, _)| *then);
         let longest = Instant::now() + LONGEST_WAIT;
         let then = earliest.map_or(longest, |t| t.min(longest));
         tokio::select! {
-            () = self.socket.readable() => {}
+            () = self.readable() => {}
             () = self.socket.writable(), if self.parked.is_some() => {}
             () = tokio::time::sleep_until(then.into()) => {}
             () = self.arrivals.news.notified() => {}
@@ -188,22 +230,51 @@ impl Driver {
     fn receive(&mut self, now: Instant) -> bool {
         for _ in 0..RECEIVES {
             let mut datagrams: Vec<(RecvMeta, BytesMut)> = Vec::new();
-            let result = self.socket.receive(|meta, bytes| {
+            let take = |meta: &RecvMeta, bytes: &[u8]| {
                 let stride = meta.stride.max(1);
                 datagrams.extend(bytes.chunks(stride).map(|d| (*meta, BytesMut::from(d))));
-            });
+            };
+            let result = match &mut self.source {
+                Source::Socket => self.socket.receive(take),
+                Source::Newer(newer) => newer.receive(take),
+                Source::Nowhere => return false,
+            };
             for (meta, datagram) in datagrams {
-                self.datagram(&meta, datagram, now);
+                if !self.pass_on(&meta, &datagram) {
+                    self.datagram(&meta, datagram, now);
+                }
             }
             match result {
                 Ok(true) => {}
                 Ok(false) => return false,
+                Err(_) if matches!(self.source, Source::Newer(_)) => {
+                    self.source = Source::Nowhere;
+                    return false;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "QUIC receive failed"); // of an earlier datagram: the rest is well
                     return true;
                 }
             }
         }
+        true
+    }
+
+    /// Gives an older process what belongs to a connection of its own; false if it is none's.
+    fn pass_on(&mut self, meta: &RecvMeta, datagram: &[u8]) -> bool {
+        if self.older.is_empty() {
+            return false;
+        }
+        let own = self.quic.generations.own;
+        let generation = cid::generation(datagram).filter(|g| *g != own);
+        let Some(at) = self.older.iter().position(|o| Some(o.generation) == generation) else {
+            return false;
+        };
+        if !self.older[at].give(meta, datagram) {
+            self.older.swap_remove(at);
+            return false;
+        }
+        self.count("oca_quic_passed_on_total", "");
         true
     }
 
@@ -230,7 +301,9 @@ impl Driver {
     fn admit(&mut self, incoming: Incoming, now: Instant) {
         let mut answer = Vec::new();
         let limits = &self.worker.limits;
-        if self.worker.is_full() || self.leaving {
+        // After a handover only who was on the way to this process comes here: one that proves its address.
+        let is_leaving = self.leaving && matches!(self.source, Source::Socket);
+        if self.worker.is_full() || is_leaving {
             // The client turns to TCP, where it is told when to come again.
             self.count("oca_connections_shed_total", "");
             let transmit = self.endpoint.refuse(incoming, &mut answer);
@@ -332,6 +405,12 @@ impl Driver {
 
     fn leave(&mut self, now: Instant) {
         self.leaving = true;
+        if let Some(end) = self.quic.generations.way_from_newer(self.lane) {
+            match FromNewer::new(end) {
+                Ok(newer) => self.source = Source::Newer(newer),
+                Err(error) => tracing::error!(%error, "cannot watch the way from the newer process"),
+            }
+        }
         for key in 0..self.connections.len() {
             let Some(mut connection) = self.connections[key].take() else {
                 continue;

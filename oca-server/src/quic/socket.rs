@@ -36,20 +36,34 @@ pub fn sockets(addr: SocketAddr, count: usize) -> io::Result<Vec<StdSocket>> {
     Ok(all)
 }
 
+/// Sockets that the service manager has bound, in the order in which it did.
+pub fn given(sockets: Vec<RawSocket>) -> io::Result<Vec<StdSocket>> {
+    sockets.iter().for_each(enlarge);
+    let all: Vec<StdSocket> = sockets.into_iter().map(Into::into).collect();
+    if all.len() > 1 {
+        steer(&all[0])?;
+    }
+    Ok(all)
+}
+
 fn raw(addr: SocketAddr) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(addr.ip() != std::net::Ipv6Addr::UNSPECIFIED)?; // [::] serves both families
     }
+    enlarge(&socket);
+    Ok(socket)
+}
+
+fn enlarge(socket: &RawSocket) {
     // Beyond the system's limit with the right to, else up to it.
-    if setsockopt(&socket, sockopt::SndBufForce, &KERNEL_BUFFER).is_err() {
+    if setsockopt(socket, sockopt::SndBufForce, &KERNEL_BUFFER).is_err() {
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
     }
-    if setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
+    if setsockopt(socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
     }
-    Ok(socket)
 }
 
 /// Gives the sockets' group its program. It sees a datagram's content and answers with the place of a socket in the
@@ -63,11 +77,9 @@ fn steer(member: &StdSocket) -> io::Result<()> {
     Ok(setsockopt(member, sockopt::AttachReusePortCbpf, &program)?)
 }
 
-/// Bit of the first byte that only long headers have (RFC 8999 §5.1).
-const LONG: u32 = 0x80;
-/// Where the destination connection id begins: after the first byte, or after version and length too.
-const SHORT_ID: u32 = 1;
-const LONG_ID: u32 = 6;
+const LONG: u32 = cid::LONG as u32;
+const SHORT_ID: u32 = cid::SHORT_ID as u32;
+const LONG_ID: u32 = cid::LONG_ID as u32;
 
 fn program() -> [libc::sock_filter; 15] {
     let (byte, length) = (

@@ -4,9 +4,12 @@
 //! of taking the table away. Everything is bounded: a flood of distinct objects, or a control plane that is away
 //! for days, costs counts (which are themselves counted), never memory.
 
+use super::layout;
 use cdn_types::{Bytes, Hour, ObjectDigest, api::v1::DemandCount};
 use std::{
     collections::{BTreeMap, HashMap},
+    fs, io,
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -127,6 +130,58 @@ impl DemandHistory {
         }
     }
 
+    /// Writes what the control plane does not have to `folder`, for the process that has taken over: reports of this one
+    /// count no more.
+    pub fn leave(&self, folder: &Path, boot: &str) -> io::Result<()> {
+        let rest = |((hour, object), kept): (&Row, &Kept)| DemandCount {
+            hour: *hour,
+            object: *object,
+            requests: kept.drawn.requests.saturating_sub(kept.acknowledged.requests),
+            bytes: Bytes(kept.drawn.bytes.saturating_sub(kept.acknowledged.bytes)),
+        };
+        let unknown = self
+            .rows
+            .iter()
+            .filter(|(_, kept)| kept.drawn != kept.acknowledged);
+        let rows: Vec<_> = unknown.map(rest).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder)?;
+        layout::replace(
+            &folder.join(format!("{boot}.json")),
+            &serde_json::to_vec(&rows)?,
+            0o600,
+        )
+    }
+
+    /// Takes in what former processes left in `folder`. A file that cannot be read is removed all the same.
+    pub fn adopt(&mut self, folder: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_none_or(|e| e != "json") {
+                continue; // it is being written
+            }
+            let text = fs::read(&path)?;
+            fs::remove_file(&path)?; // before it counts: lost rather than counted twice
+            match serde_json::from_slice::<Vec<DemandCount>>(&text) {
+                Ok(rows) => rows.iter().for_each(|row| self.add(row)),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "counts are damaged"),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, row: &DemandCount) {
+        let kept = self.rows.entry((row.hour, row.object)).or_default();
+        kept.drawn.requests += row.requests;
+        kept.drawn.bytes += row.bytes.0;
+    }
+
     /// Rows that were given up because too many waited.
     pub fn lost(&self) -> u64 {
         self.lost
@@ -169,6 +224,32 @@ mod tests {
             [row(4, 21)],
             "a late response of the hour before adds up"
         );
+    }
+
+    #[test]
+    fn what_a_process_did_not_report_is_its_successors_to_report_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("demand");
+        let (mut old, mut new) = (DemandHistory::default(), DemandHistory::default());
+        let tables = DemandTables::new(1);
+        let drawn = |i, bytes| tables.count(0, Hour(7), object(i), bytes);
+        drawn(1, 10);
+        drawn(2, 5);
+        old.gather(&tables, Hour(7));
+        old.acknowledge(&old.pending());
+        drawn(1, 3);
+        old.gather(&tables, Hour(7));
+        new.adopt(&folder).unwrap();
+        assert_eq!(new.pending(), [], "nothing was left yet");
+        old.leave(&folder, "a").unwrap();
+        fs::write(folder.join("b.json"), "[{").unwrap();
+        drawn(1, 100);
+        new.gather(&tables, Hour(7));
+        for _ in 0..2 {
+            new.adopt(&folder).unwrap();
+            let counts: Vec<_> = new.pending().iter().map(|c| (c.requests, c.bytes)).collect();
+            assert_eq!(counts, [(2, Bytes(103))]);
+        }
     }
 
     #[test]

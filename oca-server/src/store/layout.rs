@@ -11,6 +11,7 @@
 //! | `partial/<digest>` | an object being filled, at its full length |
 //! | `partial/<digest>.blocks` | its journal: one bit for each block that was verified and written |
 //! | `partial/<digest>.json` | its block digests, so that the fill goes on without the control plane |
+//! | `demand/<boot>.json` | what viewers drew from a process that was replaced, until its successor reports it |
 //! | `quarantine/<digest>` | an object that read badly, until it was verified anew; emptied at start |
 //!
 //! With drives of their own, objects, partials and quarantine lie on each of them, the rest at the root.
@@ -92,6 +93,11 @@ impl Layout {
     /// The appliance's identity.
     pub fn identity(&self) -> PathBuf {
         self.root.join("identity.json")
+    }
+
+    /// Folder of counts that former processes left to be reported.
+    pub fn left_demand(&self) -> PathBuf {
+        self.root.join("demand")
     }
 
     /// What is remembered of drives.

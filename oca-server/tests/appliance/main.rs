@@ -471,6 +471,62 @@ fn what_is_drawn_while_it_drains_is_reported_too() {
 }
 
 #[test]
+fn an_upgraded_appliance_goes_on_filling_serving_and_counting() {
+    let media = Media::new(&[("a.mp4", 24 * MIB), ("b.mp4", 16 * MIB), ("c.mp4", 5 * MIB)]);
+    let (control, source) = (FakeControl::start(), Source::serve(&media));
+    control.know(&media);
+    control.publish(plan(1, &[&source], &media, &["a.mp4"]));
+    let mut appliance = Appliance::start(&control, "fill_rate = \"100 Mbps\"\nfill_parallel = 2\n");
+    control.report_where("a part is held", done(1));
+    control.publish(plan(2, &[&source], &media, &["a.mp4", "b.mp4"]));
+    let url = appliance.url("");
+    let mut viewer = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    write!(viewer, "GET {} HTTP/1.1\r\nhost: h\r\n\r\n", media.path("a.mp4")).unwrap();
+    viewer.read_exact(&mut [0; 12]).unwrap(); // the rest does not fit the socket's buffers
+    control.report_where("the rest comes in", |r| {
+        r.plan.map(|p| p.0) == Some(2) && r.fill.state == FillState::Filling
+    });
+    appliance.upgrade().unwrap();
+    control.report_where("another process fills", |r| {
+        control.boots() == 2 && done(2)(r) && r.health.serving
+    });
+    assert_eq!(control.inventory(), media.digests(&["a.mp4", "b.mp4"]));
+    assert_eq!(get(&appliance.url(&media.path("b.mp4")), None).status, 200);
+    let fetched: u64 = source.ranges().iter().map(|(from, to)| to - from + 1).sum();
+    assert!(fetched < 56 * MIB, "{fetched} bytes were fetched for 40 MiB");
+    // The old process finishes what runs, and its counts are reported by the new one.
+    let (mut body, film) = (Vec::new(), media.bytes("a.mp4"));
+    while !body.ends_with(&film[film.len() - 100..]) {
+        let mut piece = vec![0; 1 << 20];
+        let n = viewer.read(&mut piece).unwrap();
+        assert!(n > 0, "cut after {} bytes", body.len());
+        body.extend_from_slice(&piece[..n]);
+    }
+    assert!(body.ends_with(film));
+    drop(viewer); // it could ask once more
+    assert_eq!(appliance.wait(), Some(0));
+    let film = media.digest("a.mp4");
+    let counted = |r: &Report| r.demand.iter().any(|d| d.object == film && d.bytes.0 == 24 * MIB);
+    control.report_where("what was drawn from the old process is reported", counted);
+    // A new process that fails after it had the folder gives it back.
+    let identity = appliance.root().join("identity.json");
+    let text = fs::read(&identity).unwrap();
+    fs::write(&identity, "{").unwrap();
+    let error = appliance.upgrade().unwrap_err();
+    assert!(error.contains("ended before it was ready"), "{error}");
+    fs::write(&identity, text).unwrap();
+    control.publish(plan(3, &[&source], &media, &["a.mp4", "b.mp4", "c.mp4"]));
+    control.report_where("the old process still fills", |r| {
+        control.boots() == 2 && done(3)(r)
+    });
+    assert_eq!(
+        appliance.second_on_the_same_root().0,
+        Some(1),
+        "the folder is held"
+    );
+}
+
+#[test]
 fn check_names_every_problem_and_what_a_good_file_comes_to() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.toml");

@@ -248,6 +248,16 @@ pub struct Appliance {
     control: String,
     root: PathBuf,
     dir: tempfile::TempDir,
+    /// Processes that it was upgraded to.
+    later: Vec<i32>,
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        for pid in &self.later {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL); // it may have ended
+        }
+    }
 }
 
 impl Appliance {
@@ -269,6 +279,7 @@ impl Appliance {
             control,
             root,
             dir,
+            later: Vec::new(),
         }
     }
 
@@ -290,6 +301,22 @@ impl Appliance {
     /// SIGTERM.
     pub fn signal(&self) {
         kill(Pid::from_raw(self.running.child.id() as i32), Signal::SIGTERM).unwrap();
+    }
+
+    /// Asks for an upgrade; answers the new process's id, or what went wrong.
+    pub fn upgrade(&mut self) -> Result<i32, String> {
+        let admin = self.running.ready["admin"].as_str().unwrap();
+        let out = Command::new(PROGRAM)
+            .args(["upgrade", "--admin", admin])
+            .output()
+            .unwrap();
+        if !out.status.success() {
+            return Err(String::from_utf8(out.stderr).unwrap());
+        }
+        let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let pid = told["pid"].as_i64().unwrap().try_into().unwrap();
+        self.later.push(pid);
+        Ok(pid)
     }
 
     /// Waits for the end; answers the exit code.

@@ -135,15 +135,20 @@ pub async fn whole(streams: &mut Streams) -> Result<Whole, h3::error::StreamErro
     })
 }
 
-fn endpoint(transport: quinn::TransportConfig) -> quinn::Endpoint {
+/// TLS of a client that trusts everybody and speaks one protocol.
+pub fn tls(protocol: &str) -> rustls::ClientConfig {
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anyone))
         .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    tls.alpn_protocols = vec![protocol.into()];
+    tls
+}
+
+fn endpoint(transport: quinn::TransportConfig) -> quinn::Endpoint {
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls("h3")).unwrap()));
     config.transport_config(Arc::new(transport));
     let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     endpoint.set_default_client_config(config);

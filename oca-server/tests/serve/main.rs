@@ -18,3 +18,4 @@ mod overload;
 mod support;
 mod tls;
 mod tls_sessions;
+mod upgrade;
