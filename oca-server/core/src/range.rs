@@ -44,7 +44,7 @@ pub fn select(field: &[u8], size: u64, max_ranges: usize) -> Selection {
         return Selection::Whole;
     }
     let (mut first, mut more) = (None, Vec::new());
-    let (mut asked, mut total) = (0usize, 0u64);
+    let (mut asked, mut total) = (0usize, 0u128);
     for spec in set.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
         if spec.is_empty() {
             continue; // RFC 9110 §5.6.1.2: empty list elements are ignored
@@ -54,7 +54,7 @@ pub fn select(field: &[u8], size: u64, max_ranges: usize) -> Selection {
         };
         asked += 1;
         let Some(slice) = spec.of(size) else { continue };
-        total = total.saturating_add(slice.len);
+        total += u128::from(slice.len);
         if first.is_none() {
             first = Some(slice);
         } else if more.len() < max_ranges {
@@ -64,7 +64,7 @@ pub fn select(field: &[u8], size: u64, max_ranges: usize) -> Selection {
     let Some(first) = first else {
         return Selection::Unsatisfiable;
     };
-    if asked > max_ranges || total > size {
+    if asked > max_ranges || total > u128::from(size) {
         Selection::Whole
     } else if more.is_empty() {
         Selection::One(first)
@@ -223,5 +223,10 @@ mod tests {
             "small overlaps are fine"
         );
         assert_eq!(of_100("bytes=0-0,200-,-1"), slices(&[(0, 1), (99, 1)]));
+    }
+
+    #[test]
+    fn regression_overlap_is_seen_at_the_largest_size() {
+        assert_eq!(select(b"bytes=551-,23-", u64::MAX, MAX), Selection::Whole);
     }
 }

@@ -3,7 +3,7 @@
 #[path = "range_model/model.rs"]
 mod model;
 
-use model::{MAX_RANGES, as_model, by_ends, by_position, model};
+use model::{MAX_DIGITS, MAX_RANGES, as_model, by_ends, by_position, model};
 use oca_core::range::select;
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn position() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0u64..70).prop_map(|n| n.to_string()),
         1 => any::<u64>().prop_map(|n| n.to_string()),
-        1 => "[0-9]{1,38}",
+        1 => prop::collection::vec(prop::char::range('0', '9'), 1..=MAX_DIGITS).prop_map(String::from_iter),
         1 => Just(u64::MAX.to_string()),
         1 => Just(String::new()),
     ]

@@ -7,6 +7,9 @@ use oca_core::range::{Selection, Slice};
 /// Most ranges of a field that is not ignored.
 pub const MAX_RANGES: usize = 8;
 
+/// Most digits of a number that the model can read.
+pub const MAX_DIGITS: usize = 38;
+
 /// What RFC 9110 §14 and the module's stated choices make of a field: `None` = whole, empty = 416.
 pub fn model(
     field: &str,
@@ -44,7 +47,7 @@ fn number(text: &str) -> Result<Option<u128>, ()> {
     if !text.chars().all(|c| c.is_ascii_digit()) {
         return Err(());
     }
-    Ok(Some(text.parse().unwrap_or(u128::MAX))) // beyond any size
+    Ok(Some(text.parse().expect("at most 38 digits fit")))
 }
 
 /// First and last position as written; `Err` = breaks the grammar.
