@@ -118,6 +118,8 @@ pub struct Connection {
     /// When to look at the limits again.
     look_at: Instant,
     given_up: (u32, Instant),
+    /// When it is closed, once all is answered after the last good-bye.
+    close_at: Option<Instant>,
 }
 
 impl Connection {
@@ -139,6 +141,7 @@ impl Connection {
             next: 0,
             look_at: now + around.worker.limits.handshake_time,
             given_up: (0, now),
+            close_at: None,
         }
     }
 
@@ -174,7 +177,7 @@ impl Connection {
         if !self.is_closed() && around.now >= self.look_at {
             self.look(around);
         }
-        self.close_if_done(around.now);
+        self.close_if_done(around);
     }
 
     fn connected(&mut self, around: &Around<'_>) {
@@ -226,10 +229,7 @@ impl Connection {
         if self.stage == Stage::Open {
             // Any stream that there can be: nothing is refused yet (RFC 9114 §5.2).
             self.uni.go_away(&mut self.quic, varint::MAX - 3);
-            let least = match around.worker.leaving() {
-                Leaving::HandedOver(_) => CALM_LEAVE,
-                Leaving::No | Leaving::Ending => LEAVE,
-            };
+            let least = if is_calm(around) { CALM_LEAVE } else { LEAVE };
             let wait = least.max(self.quic.rtt() * 3);
             self.stage = Stage::Leaving(around.now + wait);
             self.look_by(around.now + wait);
@@ -296,11 +296,22 @@ impl Connection {
     }
 
     /// Ends a connection that has said good-bye and has nothing left to do.
-    fn close_if_done(&mut self, now: Instant) {
+    fn close_if_done(&mut self, around: &Around<'_>) {
         let over = |s: &Exchanging| s.response.is_none() && !s.wants_head();
-        if matches!(self.stage, Stage::Last(_)) && self.streams.values().all(over) {
-            self.close(ErrorCode::NoError, now);
+        if !matches!(self.stage, Stage::Last(_)) || !self.streams.values().all(over) {
+            return;
         }
+        // What the client's transport has acknowledged its reader may still have to read, and some drop it at a close.
+        let wait = if is_calm(around) {
+            CALM_LEAVE
+        } else {
+            Duration::ZERO
+        };
+        let close_at = *self.close_at.get_or_insert(around.now + wait);
+        if around.now >= close_at {
+            return self.close(ErrorCode::NoError, around.now);
+        }
+        self.look_by(close_at);
     }
 
     fn stream_event(&mut self, event: &StreamEvent, around: &Around<'_>) {
@@ -640,6 +651,11 @@ impl Exchanging {
     fn wants_head(&self) -> bool {
         self.response.is_none() && self.request.as_ref().is_some_and(RequestStream::wants_head)
     }
+}
+
+/// Whether another process serves, so that nobody waits for the end of this one.
+fn is_calm(around: &Around<'_>) -> bool {
+    matches!(around.worker.leaving(), Leaving::HandedOver(_))
 }
 
 fn var(code: ErrorCode) -> VarInt {
