@@ -48,8 +48,10 @@ fn at_the_descriptor_limit_running_downloads_finish_and_new_ones_wait() {
     // A connection limit that the descriptors cannot keep: else it never comes to that.
     let server = confined(
         root.path(),
-        240,
+        256,
         &[
+            "--workers",
+            "1",
             "--max-connections",
             "100000",
             "--header-seconds",
@@ -65,7 +67,7 @@ fn at_the_descriptor_limit_running_downloads_finish_and_new_ones_wait() {
     kept.send("GET /f.mp4 HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(kept.response("GET").unwrap().body == content(SIZE));
     let mut crowd: Vec<Client> = (0..400).map(|_| Client::connect(server.http())).collect();
-    until("all descriptors are used", || descriptors(&server) >= 239);
+    until("all descriptors are used", || descriptors(&server) >= 255);
     let mut body = vec![0; BIG];
     running.stream.read_exact(&mut body).unwrap();
     assert!(body == big, "the running download came whole");
@@ -98,8 +100,8 @@ fn the_connection_limit_leaves_descriptors_for_files() {
     let (root, big) = with_big();
     let server = confined(
         root.path(),
-        240,
-        &["--access-log", "off", "--header-seconds", "60"],
+        256,
+        &["--workers", "1", "--access-log", "off", "--header-seconds", "60"],
     );
     let crowd: Vec<Client> = (0..100).map(|_| Client::connect(server.http())).collect();
     until("a further one is told to go elsewhere", || {
