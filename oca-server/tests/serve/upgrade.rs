@@ -25,6 +25,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc,
     },
     thread,
 };
@@ -395,18 +396,36 @@ impl Drop for Later {
     }
 }
 
-/// What the service manager was told, up to the line that begins so.
-fn told(manager: &UnixDatagram, up_to: &str) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        let n = manager
-            .recv(&mut buffer)
-            .unwrap_or_else(|e| panic!("{up_to}: {e}; {all:?}"));
-        let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
-        all.extend(text.lines().map(str::to_owned));
-        if text.starts_with(up_to) {
-            return all;
+/// What the service manager is told. It reads all the time, as a real one does: the kernel lets few notices wait, and the
+/// server waits for no manager.
+struct Notices(mpsc::Receiver<String>);
+
+impl Notices {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        let (sender, notices) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(n) = socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
+                if sender.send(text).is_err() {
+                    return; // the test is over
+                }
+            }
+        });
+        Self(notices)
+    }
+
+    /// The lines up to the notice that begins so.
+    fn up_to(&self, wanted: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let next = self.0.recv_timeout(crate::support::PATIENCE);
+            let text = next.unwrap_or_else(|e| panic!("{wanted}: {e}; {all:?}"));
+            all.extend(text.lines().map(str::to_owned));
+            if text.starts_with(wanted) {
+                return all;
+            }
         }
     }
 }
@@ -439,8 +458,7 @@ fn sockets_of_the_service_manager_are_used_and_it_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = certificate(dir.path());
     let notices = dir.path().join("notify");
-    let manager = UnixDatagram::bind(&notices).unwrap();
-    manager.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    let manager = Notices::at(&notices);
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").unwrap();
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -489,8 +507,8 @@ fn sockets_of_the_service_manager_are_used_and_it_is_told() {
     assert_eq!(ready["quic"], at(datagrams.local_addr().unwrap()));
     assert_eq!(ready["tls"], at(addr));
     assert_eq!(early.response("GET").unwrap().status, 200);
-    told(&manager, "READY=1");
-    told(&manager, "WATCHDOG=1");
+    manager.up_to("READY=1");
+    manager.up_to("WATCHDOG=1");
     // The manager's reload.
     let upgrade = Command::new(PROGRAM)
         .args(["upgrade", "--pid-file"])
@@ -503,14 +521,14 @@ fn sockets_of_the_service_manager_are_used_and_it_is_told() {
         .parse()
         .unwrap();
     let _second = Later(pid);
-    let lines = told(&manager, "MAINPID=");
+    let lines = manager.up_to("MAINPID=");
     assert!(lines.contains(&"RELOADING=1".to_owned()), "{lines:?}");
     assert!(lines.contains(&format!("MAINPID={pid}")), "{lines:?}");
-    told(&manager, "READY=1");
+    manager.up_to("READY=1");
     assert!(child.wait().unwrap().success());
     assert_eq!(get(plain.local_addr().unwrap(), "/small.mp4", "").status, 200);
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-    told(&manager, "STOPPING=1");
+    manager.up_to("STOPPING=1");
     until("it ends", || !is_alive(pid));
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
