@@ -1,6 +1,6 @@
 //! HTTP/3's connections: QUIC by quinn-proto, driven by each worker's own loop over a UDP socket of its own, so that a
-//! whole batch of datagrams is one system call and nothing is handed between threads. [`endpoint`] moves datagrams and
-//! time, [`connection`] makes requests and responses of them, [`cid`] and [`socket`] keep a connection on its worker.
+//! whole batch of datagrams is one system call and nothing is handed between threads. `endpoint` moves datagrams and
+//! time, `connection` makes requests and responses of them, `cid` and `socket` keep a connection on its worker.
 
 mod buffers;
 mod cid;
