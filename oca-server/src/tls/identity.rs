@@ -59,7 +59,7 @@ pub enum TlsError {
     Tickets {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong, and the mend.
         why: String,
     },
 }

@@ -62,7 +62,8 @@ impl Tickets {
             why,
         };
         let records = match file.map(fs::read) {
-            Some(Ok(text)) => serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?,
+            Some(Ok(text)) => serde_json::from_slice(&text)
+                .map_err(|e| wrong(format!("{e}; remove the file to begin with new ones")))?,
             Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => return Err(wrong(e.to_string())),
             Some(Err(_)) | None => Vec::new(),
         };
@@ -70,7 +71,9 @@ impl Tickets {
             file: file.map(Path::to_owned),
             keys: ArcSwap::from_pointee(records.into_iter().filter_map(TicketKey::new).collect()),
         };
-        tickets.turn(now()).map_err(|e| wrong(e.to_string()))?;
+        tickets
+            .turn(now())
+            .map_err(|e| wrong(format!("{e}; give a file in a folder that can be written")))?;
         Ok(tickets)
     }
 
@@ -229,6 +232,12 @@ mod tests {
         let file = dir.path().join("tickets.key");
         fs::write(&file, "{").unwrap();
         let message = Tickets::open(Some(&file)).unwrap_err().to_string();
+        let nowhere = dir.path().join("none/tickets.key");
+        let unwritable = Tickets::open(Some(&nowhere)).unwrap_err().to_string();
+        assert!(
+            unwritable.contains("none/tickets.key") && unwritable.contains("can be written"),
+            "{unwritable}"
+        );
         assert!(
             message.contains("tickets.key") && message.contains("remove the file"),
             "{message}"
