@@ -57,7 +57,9 @@ fn run(chore: Chore) -> Result<()> {
 }
 
 fn workspace_root() -> Result<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // As cargo says it now: a build folder that several checkouts share may hold a program that was built in another.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = PathBuf::from(here);
     here.ancestors()
         .nth(2)
         .map(PathBuf::from)
