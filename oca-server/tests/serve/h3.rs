@@ -4,10 +4,44 @@ use crate::{
     h3_client::{Viewer, run, start, whole},
     support::{SIZE, content, tree, until, write},
 };
-use std::{fs::File, net::UdpSocket, time::Duration};
+use std::{
+    fs::File,
+    net::UdpSocket,
+    time::{Duration, Instant},
+};
 
 const BIG: usize = 64 << 20;
 const ADMIN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
+
+#[test]
+fn http3_paces_and_tells_as_the_other_protocols_do() {
+    let root = tree();
+    let (server, _certs) = start(root.path(), &ADMIN);
+    let status = format!("rtp={}", SIZE * 4 / 1000); // two seconds for all of it
+    run(async {
+        let mut viewer = Viewer::connect(server.quic()).await;
+        let fields = [("cmcd-status", status.as_str()), ("cmcd-session", "sid=\"h-3\"")];
+        let mut times = Vec::new();
+        for buffer in ["bl=30000,su", "bl=30000"] {
+            let started = Instant::now();
+            let fields = [&fields[..], &[("cmcd-request", buffer)]].concat();
+            let response = viewer.get("/f.mp4", &fields).await;
+            assert!(response.body == content(SIZE));
+            let told = response.field("cmsd-dynamic").unwrap();
+            assert!(told.contains(";rtt=") && !told.contains("etp"), "{told}");
+            times.push(started.elapsed());
+        }
+        assert!(
+            times[1] >= Duration::from_millis(1700) && times[0] < times[1],
+            "{times:?}"
+        );
+        assert_eq!(viewer.get("/f.mp4", &[]).await.field("cmsd-dynamic"), None);
+        viewer.close().await;
+    });
+    let line = server.logged("the request", |l| l["sid"] == "h-3");
+    assert!(line["rtt"].as_f64().unwrap() > 0.0, "{line}");
+    assert!(line["retransmitted"].is_u64(), "{line}");
+}
 
 #[test]
 fn http3_gives_the_answers_of_the_other_protocols() {
