@@ -13,7 +13,7 @@ use crate::{
         wire::COLD,
     },
     namespace::Found,
-    quic::Buffers,
+    quic::{BUFFER, Buffers},
     sys::path::Path,
     worker::Worker,
 };
@@ -258,6 +258,15 @@ impl Response {
             return Ok(Progress::Cold(stream));
         }
         let disk = &self.exchange.worker().disk;
+        let piece = Slice {
+            len: slice.len.min(BUFFER as u64),
+            ..slice
+        };
+        if let Some(bytes) = disk.lend(file, piece) {
+            (self.held, self.held_at) = (bytes, Some(slice.offset));
+            self.after(slice, piece.len);
+            return Ok(Progress::Wrote);
+        }
         let mut buffer = buffers.take(slice.len);
         let space = IoSliceMut::new(buffer.space());
         let Some(n) = disk.read_now(file, &mut [space], slice.offset)? else {
@@ -353,6 +362,18 @@ impl Response {
     /// Notes for the log what the path was like.
     pub fn carried(&mut self, path: Path) {
         self.exchange.carried(|| Some(path));
+    }
+
+    /// Whether bytes of it are not the file's, which is counted then: reset the stream.
+    pub fn is_broken(&mut self) -> bool {
+        let broken = self
+            .file
+            .as_ref()
+            .is_some_and(|(file, _)| file.access.is_broken());
+        if broken {
+            self.failed(&ReadError::Short);
+        }
+        broken
     }
 
     /// How it ends, if it is not complete.

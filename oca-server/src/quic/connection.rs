@@ -668,6 +668,21 @@ impl Connection {
         }
     }
 
+    /// Resets the responses whose files proved broken: what the transport has of them must not be sent. Whether
+    /// there are any.
+    pub fn reset_broken(&mut self) -> bool {
+        let streams = self.streams.iter_mut();
+        let broken = streams.filter_map(|(id, stream)| {
+            let response = stream.response.as_mut()?;
+            response.is_broken().then_some(*id)
+        });
+        let broken: Vec<_> = broken.collect();
+        for id in &broken {
+            self.abort(*id, ErrorCode::InternalError);
+        }
+        !broken.is_empty()
+    }
+
     /// A piece has come from the drive.
     pub fn arrived(&mut self, id: StreamId, piece: Option<Result<Loan, ReadError>>, rest: ColdStream) {
         let Some(stream) = self.streams.get_mut(&id) else {
