@@ -62,7 +62,7 @@ pub struct PlanArgs {
 }
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// The control plane, e.g. `http://127.0.0.1:8000`.
     #[arg(long, value_name = "URL", env = "NIGHTFILL_CONTROL")]
@@ -91,6 +91,12 @@ pub struct RunArgs {
     /// Lock file against double runs. Default: one per control plane in the folder for temporary files.
     #[arg(long)]
     pub lock: Option<PathBuf>,
+    /// Folder that runs share: the last forecast made of fresh demand is kept there, and stands in when demand does not come.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// File for monitoring, in the format of node_exporter's textfile collector (`*.prom`).
+    #[arg(long, value_name = "FILE")]
+    pub textfile: Option<PathBuf>,
     /// How to forecast and to break ties.
     #[command(flatten)]
     pub method: MethodArgs,

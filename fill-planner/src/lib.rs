@@ -2,7 +2,7 @@
 //! files or from the control plane, has fill-core plan, and writes or publishes the outcome.
 //!
 //! Two ways to run, both a single pass that ends: `plan` on files (nothing on the network) and `run` for cron
-//! (nothing on disk but a lock). Everything that can go wrong has an exit code of its own, see [`error`].
+//! (nothing on disk but a lock, and what `--state`, `--textfile` and `--out` ask for). Everything that can go wrong has an exit code of its own, see [`error`].
 
 pub mod cli;
 pub mod control;
@@ -14,3 +14,5 @@ pub mod output;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod state;
+pub mod textfile;

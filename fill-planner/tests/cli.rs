@@ -321,6 +321,61 @@ fn run_publishes_and_activates() {
     assert!(dir.path().join("o/plan-1.json").exists());
 }
 
+/// A control plane that has lost its demand.
+fn serve_no_demand(world: &World) -> FakeControl {
+    let mut data = serve_data(world);
+    FakeControl::start(Box::new(move |asked| match asked.call.as_str() {
+        "POST /v1/plans" => (201, "{}".into()),
+        _ => data(asked),
+    }))
+}
+
+#[test]
+fn a_night_without_demand_is_planned_from_the_last_good_forecast() {
+    let world = World::new(SHAPE);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (state, metrics) = (path("state"), path("planner.prom"));
+    let options = ["--state", &state, "--textfile", &metrics];
+    let metric = |name: &str| -> f64 {
+        let text = read(Path::new(&metrics));
+        let value = text
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("nightfill_planner_{name} ")));
+        value
+            .unwrap_or_else(|| panic!("{name} in {text}"))
+            .parse()
+            .unwrap()
+    };
+    let hits = |out: &Output| -> f64 {
+        assert!(out.status.success(), "{}", stderr(out));
+        metric("expected_hit_bytes")
+    };
+    let well = serve(&world, |_| (201, "{}".into()));
+    let fresh = hits(&run(&well.url(), dir.path(), &options));
+    assert!(fresh > 0.0);
+    assert_eq!((metric("exit_code"), metric("kept_forecast")), (0.0, 0.0));
+
+    // Without the state nothing is expected; with it, what was expected the night before.
+    let lost = serve_no_demand(&world);
+    let blind = run(&lost.url(), dir.path(), &options[2..]);
+    assert_eq!((hits(&blind), metric("kept_forecast")), (0.0, 0.0));
+    let out = run(&lost.url(), dir.path(), &options);
+    assert_eq!((hits(&out), metric("kept_forecast")), (fresh, 1.0));
+    assert!(
+        stderr(&out).contains("the forecast is weekday-aware decayed mean, kept from 2026-11-23"),
+        "{}",
+        stderr(&out)
+    );
+
+    // A run that fails says so, and when one last succeeded.
+    let succeeded = metric("last_success_timestamp_seconds");
+    let refusing = serve(&world, |_| (403, "{}".into()));
+    assert_eq!(run(&refusing.url(), dir.path(), &options).status.code(), Some(5));
+    assert_eq!(metric("exit_code"), 5.0);
+    assert_eq!(metric("last_success_timestamp_seconds"), succeeded);
+}
+
 #[test]
 fn run_dry_publishes_nothing() {
     let dir = tempfile::tempdir().unwrap();

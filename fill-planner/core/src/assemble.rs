@@ -6,7 +6,7 @@ use crate::{
     InputError,
     bundle::Bundles,
     fleet::{Appliance, Fleet, SiteFleet},
-    forecast::Predictor,
+    forecast::{Forecast, Predictor},
     history::History,
     place::{self, Present},
     report::{HistoryReport, PlanReport, REPORT_FORMAT},
@@ -21,9 +21,6 @@ use cdn_types::{
 };
 use scribe::Scribe;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Days between the newest known day and the planned one from which on the report warns.
-const STALE_DAYS: u32 = 3;
 
 /// Everything that a plan depends on, besides the predictor.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +119,7 @@ pub fn plan(inputs: &Inputs<'_>, predictor: &dyn Predictor) -> Result<Planned, I
         inputs: inputs_digest,
         method: predictor.name().to_owned(),
         history: history_report(inputs.history),
-        warnings: warnings(inputs.history, &bundles, &fleet),
+        warnings: warnings(inputs.history, &forecast, &bundles, &fleet),
         sites: site_reports,
     };
     Ok(Planned { plan, report })
@@ -215,17 +212,18 @@ fn history_report(history: &History) -> HistoryReport {
     }
 }
 
-fn warnings(history: &History, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<String> {
+fn warnings(history: &History, forecast: &Forecast, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<String> {
     let mut out = Vec::new();
     match history.days().first() {
-        None => out.push(
-            "no demand is known before the planned day: titles are spread evenly, nothing is expected".into(),
-        ),
-        Some(newest) if history.age(0) >= STALE_DAYS => out.push(format!(
+        None => out.push("no demand is known before the planned day".into()),
+        Some(newest) if history.is_stale() => out.push(format!(
             "the newest known demand is of {newest}, {} days before the planned day",
             history.age(0)
         )),
         Some(_) => {}
+    }
+    if forecast.regions().next().is_none() {
+        out.push("nothing is expected: titles are spread evenly".into());
     }
     let planned: BTreeSet<_> = fleet.sites.iter().map(|s| &s.region).collect();
     for region in history.regions().filter(|r| !planned.contains(r)) {

@@ -29,7 +29,7 @@ pub mod sources;
 pub mod worth;
 
 pub use assemble::{Inputs, Planned, plan};
-pub use forecast::{DecayedMean, Forecast, Predictor, SeasonalNaive};
+pub use forecast::{DecayedMean, Forecast, Given, Predictor, SeasonalNaive};
 pub use history::History;
 pub use report::PlanReport;
 pub use rules::Rules;

@@ -76,7 +76,7 @@ mod tests {
                     }
                 }
             }
-            let share = sent as f64 / 2e6;
+            let share = f64::from(sent) / 2e6;
             assert!((0.97..1.06).contains(&share), "{late} ms late: {share}");
         }
         let mut pace = Pace::new(Instant::now());
