@@ -13,6 +13,7 @@ pub mod lock;
 pub mod output;
 pub mod plan;
 pub mod retry;
+pub mod review;
 pub mod run;
 pub mod state;
 pub mod textfile;

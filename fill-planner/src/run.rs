@@ -2,7 +2,7 @@
 //! ended, but for a run that finds another one under way, which will tell itself.
 
 use crate::{
-    cli::{RunArgs, next_number},
+    cli::{AccessArgs, RunArgs, next_number},
     control::{Control, ControlError},
     diff,
     error::PlannerError,
@@ -16,7 +16,7 @@ use cdn_types::{
     api::v1::DemandRow,
     time::{Date, Timestamp},
 };
-use fill_core::{Given, History, Inputs, Rules, assemble::Planned, history::MAX_DAYS};
+use fill_core::{Given, History, Inputs, Rules, assemble::Planned, history::MAX_DAYS, promise::promise};
 use std::time::{Duration, Instant};
 
 /// Hours of demand asked for at once: a week.
@@ -44,19 +44,14 @@ pub fn run(args: RunArgs) -> Result<(), PlannerError> {
 }
 
 fn run_once(args: RunArgs) -> Result<Figures, PlannerError> {
-    // An error means that a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let token = token(&args)?;
+    let token = token(&args.access, args.dry_run)?;
     let file = args
         .lock
         .clone()
-        .unwrap_or_else(|| lock::default_file(&args.control));
+        .unwrap_or_else(|| lock::default_file(&args.access.control));
     let _lock = RunLock::take(&file)?;
-    let control = Control::new(&args.control, token).map_err(PlannerError::Usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| PlannerError::Internal(format!("cannot start the runtime: {e}")))?;
+    let control = Control::new(&args.access.control, token).map_err(PlannerError::Usage)?;
+    let runtime = runtime()?;
     let (deadline, now) = (args.deadline, Timestamp::now());
     let outcome = runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(deadline), night(&control, args, now)).await
@@ -66,7 +61,16 @@ fn run_once(args: RunArgs) -> Result<Figures, PlannerError> {
     outcome.map_err(|_| PlannerError::Deadline(deadline))?
 }
 
-fn token(args: &RunArgs) -> Result<Option<String>, PlannerError> {
+/// What calls to the control plane run on.
+pub fn runtime() -> Result<tokio::runtime::Runtime, PlannerError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| PlannerError::Internal(format!("cannot start the runtime: {e}")))
+}
+
+/// The caller's token; a run that only looks needs none.
+pub fn token(args: &AccessArgs, dry_run: bool) -> Result<Option<String>, PlannerError> {
     let (token, from) = match &args.token_file {
         None => (args.token.clone(), "--token or NIGHTFILL_TOKEN".to_owned()),
         Some(file) => {
@@ -78,7 +82,7 @@ fn token(args: &RunArgs) -> Result<Option<String>, PlannerError> {
     };
     match token.map(|t| t.trim().to_owned()) {
         Some(token) if token.is_empty() => Err(PlannerError::Usage(format!("{from} is empty. {MAKE_TOKEN}"))),
-        None if !args.dry_run => Err(PlannerError::Usage(format!(
+        None if !dry_run => Err(PlannerError::Usage(format!(
             "publishing a plan needs a token: give --token-file FILE, or --dry-run. {MAKE_TOKEN}"
         ))),
         token => Ok(token),
@@ -104,6 +108,9 @@ async fn night(control: &Control, args: RunArgs, now: Timestamp) -> Result<Figur
         output::write(dir, &planned)?;
     }
     control.publish(&planned.plan).await?;
+    if let Err(error) = control.note(planned.plan.number, "report", &planned.report).await {
+        tracing::warn!("the plan is published, its reasons are not: {error}"); // appliances need the plan alone
+    }
     if args.activate {
         control.activate(planned.plan.number).await?;
     }
@@ -171,18 +178,21 @@ async fn fetch_and_plan(
     let work = move || {
         let history = History::before(date, &rows);
         let (forecast, basis) = forecast(&args, history.clone())?;
-        let mut planned = fill_core::plan(
-            &Inputs {
-                number,
-                seed: args.method.seed,
-                history: &history,
-                catalogue: &catalogue,
-                fleet: &fleet,
-                previous: previous.as_ref(),
-                rules: Rules::default(),
-            },
-            &forecast,
-        )?;
+        let inputs = Inputs {
+            number,
+            seed: args.method.seed,
+            history: &history,
+            catalogue: &catalogue,
+            fleet: &fleet,
+            previous: previous.as_ref(),
+            rules: Rules::default(),
+        };
+        let mut planned = fill_core::plan(&inputs, &forecast)?;
+        if let Basis::Fresh(..) = basis {
+            let predictor = args.method.method.predictor();
+            let expected = planned.report.hit_share();
+            planned.report.promise = promise(&inputs, predictor.as_ref(), &rows, expected)?;
+        }
         if let Basis::Stale { kept: true, .. } = basis {
             let warning = format!("no fresh demand came; the forecast is {}", forecast.name);
             planned.report.warnings.push(warning);

@@ -119,6 +119,7 @@ pub fn plan(inputs: &Inputs<'_>, predictor: &dyn Predictor) -> Result<Planned, I
         inputs: inputs_digest,
         method: predictor.name().to_owned(),
         history: history_report(inputs.history),
+        promise: None,
         warnings: warnings(inputs.history, &forecast, &bundles, &fleet),
         sites: site_reports,
     };

@@ -12,6 +12,8 @@
 //! 6. [`sources`] ranks where each object is fetched from.
 //! 7. [`assemble`] writes plan and report; [`markdown`] makes the report readable.
 //!
+//! [`promise`] says how far the day may be off, by planning the days before it anew, and sets a plan against its day once that is over.
+//!
 //! There is no clock, file or socket here, and no randomness but the seed: the same inputs give the same bytes, in
 //! whatever order their rows come.
 
@@ -22,6 +24,7 @@ pub mod forecast;
 pub mod history;
 pub mod markdown;
 pub mod place;
+pub mod promise;
 pub mod rendezvous;
 pub mod report;
 pub mod rules;

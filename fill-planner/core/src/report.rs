@@ -1,7 +1,7 @@
 //! The report that goes with a plan: what each appliance keeps, gets and drops, what share of its site's demand it is
 //! expected to serve, and why. It is written beside the plan and is no input of any program.
 
-use crate::{place::Refusal, worth::Basis};
+use crate::{place::Refusal, promise::Promise, worth::Basis};
 use cdn_types::{Bytes, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId, time::Date};
 use serde::{Deserialize, Serialize};
 
@@ -25,10 +25,25 @@ pub struct PlanReport {
     pub method: String,
     /// What the forecast knew.
     pub history: HistoryReport,
+    /// What the day is expected to bring, with an interval; absent = not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
     /// Sites, sorted.
     pub sites: Vec<SiteReport>,
+}
+
+impl PlanReport {
+    /// Share of the expected bytes of all sites that their own appliances can serve; absent when nothing is expected.
+    pub fn hit_share(&self) -> Option<f64> {
+        let expected: f64 = self.sites.iter().map(|s| s.expected.0 as f64).sum();
+        let hit = self
+            .sites
+            .iter()
+            .map(|s| s.expected.0 as f64 * s.hit_share.unwrap_or(0.0));
+        (expected > 0.0).then(|| hit.sum::<f64>() / expected)
+    }
 }
 
 /// What the forecast knew.
