@@ -46,9 +46,11 @@ async fn look(control: &Control, args: &ReviewArgs) -> Result<Review, PlannerErr
     // A plan whose report never came has promised nothing.
     let report: Option<PlanReport> = control.noted(number, "report").await?;
     let promise = report.and_then(|r| r.promise);
-    Ok(fill_core::promise::review(
-        &plan, &fleet, &titles, promise, &rows,
-    )?)
+    let review = fill_core::promise::review(&plan, &fleet, &titles, promise, &rows)?;
+    Ok(Review {
+        replayed: !args.demand.is_empty(),
+        ..review
+    })
 }
 
 async fn demand(control: &Control, args: &ReviewArgs, date: Date) -> Result<Vec<DemandRow>, PlannerError> {

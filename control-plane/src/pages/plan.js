@@ -63,7 +63,9 @@ function draw() {
   drawReview();
   if (!page.report) return show("sites", empty("No reasons are known", "The planner that published this plan left no report. `fill-planner run` leaves one with every plan."));
   const ids = page.report.sites.flatMap((site) => site.appliances.map((a) => a.appliance));
+  const chosen = field("appliance").value;
   show("appliance", h("option", { value: "" }, "all"), ids.map((id) => h("option", { value: id }, id)));
+  field("appliance").value = ids.includes(chosen) ? chosen : "";
   drawSites();
 }
 
@@ -97,7 +99,7 @@ function drawTiles() {
       : tile("Promised from viewers' own sites", "–", "too little history for a promise"),
     came === null
       ? tile("Came", "–", review ? "nobody drew anything" : "the day is not reviewed yet: `fill-planner review`")
-      : tile("Came", percent(came), [`of ${bytes(review.demand)} `, review.kept === undefined ? "" : verdict(review.kept)]),
+      : tile("Came", percent(came), [`of ${bytes(review.demand)}${review.replayed ? ", replayed demand " : " "}`, review.kept === undefined ? "" : verdict(review.kept)]),
     tile("To fill", report ? bytes(sum(boxes, (b) => b.added)) : "–", report ? `${bytes(sum(boxes, (b) => b.kept))} kept, ${bytes(sum(boxes, (b) => b.dropped))} dropped` : ""),
     tile("Method", report ? h("span", { class: "small strong" }, report.method) : "–", report ? `${plural(report.history.days, "day")} of history` : ""));
   if (warnings.length) {

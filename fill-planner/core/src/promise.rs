@@ -49,6 +49,9 @@ pub struct Review {
     pub number: PlanNumber,
     /// Its day.
     pub date: Date,
+    /// Whether the demand was given by hand (replayed, simulated) instead of counted by the fleet.
+    #[serde(default)]
+    pub replayed: bool,
     /// Bytes that viewers drew, where the fleet has a site.
     pub demand: Bytes,
     /// Bytes of them of objects that the plan gave to the viewers' own sites.
@@ -162,6 +165,7 @@ pub fn review(
     let mut review = Review {
         number: plan.number,
         date: plan.date,
+        replayed: false,
         demand: sum(|r| r.demand),
         hit: sum(|r| r.hit),
         promise,
