@@ -29,6 +29,45 @@ pub enum Command {
     Run(RunArgs),
     /// Sets a plan against the demand of its day, and leaves the outcome with the control plane; for cron, once the day is over.
     Review(ReviewArgs),
+    /// Demand history kept as Parquet, one file a day and region.
+    #[command(subcommand)]
+    History(HistoryCommand),
+    /// Writes what a model may know of every object and region before a day, as Parquet: lags, means, other regions' demand.
+    Features(FeaturesArgs),
+}
+
+/// What to do with a history.
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Adds whole days; what there was of their regions on those days is replaced.
+    Add {
+        /// Folder of the history; made if it is not there.
+        #[arg(long, value_name = "DIR")]
+        store: PathBuf,
+        /// CSV as `plan` takes it.
+        #[arg(long, num_args = 1.., required = true)]
+        demand: Vec<PathBuf>,
+    },
+    /// Lists the days that are there.
+    Show {
+        /// Folder of the history.
+        #[arg(long, value_name = "DIR")]
+        store: PathBuf,
+    },
+}
+
+/// Arguments of `features`.
+#[derive(Debug, Args)]
+pub struct FeaturesArgs {
+    /// Folder of the history.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// The day to plan. Nothing of that day (universal time) or later is looked at.
+    #[arg(long)]
+    pub date: Date,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Which control plane, and who asks.
@@ -68,6 +107,9 @@ pub struct PlanArgs {
     /// Demand history, CSV with the columns hour,region,object,requests,bytes; several files are added up.
     #[arg(long, num_args = 1..)]
     pub demand: Vec<PathBuf>,
+    /// Demand history kept by `fill-planner history add`, instead of files.
+    #[arg(long, value_name = "DIR", conflicts_with = "demand")]
+    pub history: Option<PathBuf>,
     /// The catalogue, JSON as GET /v1/catalogue gives it.
     #[arg(long)]
     pub catalog: PathBuf,
@@ -118,7 +160,8 @@ pub struct RunArgs {
     /// Lock file against double runs. Default: one per control plane in the folder for temporary files.
     #[arg(long)]
     pub lock: Option<PathBuf>,
-    /// Folder that runs share: the last forecast made of fresh demand is kept there, and stands in when demand does not come.
+    /// Folder that runs share: demand is kept there as history, so that a night asks for its newest days alone, and the last forecast
+    /// made of fresh demand, which stands in when demand does not come.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// File for monitoring, in the format of node_exporter's textfile collector (`*.prom`).

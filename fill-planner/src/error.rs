@@ -13,7 +13,7 @@
 //! | 8 | the plan's number is stale, or taken by another plan |
 //! | 9 | the output cannot be written |
 
-use crate::{control::ControlError, load::LoadError, output::OutputError};
+use crate::{control::ControlError, history::HistoryError, load::LoadError, output::OutputError};
 use std::path::PathBuf;
 
 /// Why there is no plan.
@@ -28,6 +28,9 @@ pub enum PlannerError {
     /// A file is wrong.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The history cannot be kept or read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The inputs contradict themselves.
     #[error(transparent)]
     Input(#[from] fill_core::InputError),
@@ -62,7 +65,8 @@ impl PlannerError {
             Self::Internal(_) => 1,
             Self::Usage(_) => 2,
             Self::Input(fill_core::InputError::Number { .. }) => 8,
-            Self::Load(_) | Self::Input(_) => 3,
+            Self::History(HistoryError::File { .. }) => 9,
+            Self::Load(_) | Self::Input(_) | Self::History(_) => 3,
             Self::Control(ControlError::Stale(_)) => 8,
             Self::Control(ControlError::Refused { .. } | ControlError::Token { .. }) => 5,
             Self::Control(_) => 4,

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod control;
 pub mod diff;
 pub mod error;
+pub mod history;
 pub mod load;
 pub mod lock;
 pub mod output;

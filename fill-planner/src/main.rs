@@ -3,6 +3,7 @@
 use clap::Parser;
 use fill_planner::{
     cli::{Cli, Command},
+    history::command,
     plan, review, run,
 };
 use std::{io::IsTerminal, process::ExitCode};
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => run::run(args),
         Command::Review(args) => review::review(&args),
+        Command::History(command) => command::history(&command),
+        Command::Features(args) => command::features(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

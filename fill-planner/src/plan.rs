@@ -4,6 +4,7 @@ use crate::{
     cli::{PlanArgs, next_number},
     diff,
     error::PlannerError,
+    history::HistoryStore,
     load, output,
 };
 use cdn_types::{
@@ -21,15 +22,21 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
         Some(file) => Some(load::json(file, "a plan as fill-planner writes it")?),
         None => None,
     };
-    let mut rows = Vec::new();
-    for file in &args.demand {
-        rows.append(&mut load::demand(file)?);
-    }
+    let history = match &args.history {
+        Some(dir) => crate::run::runtime()?.block_on(HistoryStore::new(dir).before(args.date))?,
+        None => {
+            let mut rows = Vec::new();
+            for file in &args.demand {
+                rows.append(&mut load::demand(file)?);
+            }
+            History::before(args.date, &rows)
+        }
+    };
     let planned = fill_core::plan(
         &Inputs {
             number: number(args, previous.as_ref()),
             seed: args.method.seed,
-            history: &History::before(args.date, &rows),
+            history: &history,
             catalogue: &catalogue,
             fleet: &fleet,
             previous: previous.as_ref(),

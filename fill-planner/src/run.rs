@@ -6,6 +6,7 @@ use crate::{
     control::{Control, ControlError},
     diff,
     error::PlannerError,
+    history::HistoryStore,
     lock::{self, RunLock},
     output,
     state::State,
@@ -17,10 +18,15 @@ use cdn_types::{
     time::{Date, Timestamp},
 };
 use fill_core::{Given, History, Inputs, Rules, assemble::Planned, history::MAX_DAYS, promise::promise};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 /// Hours of demand asked for at once: a week.
 const HOURS_AT_ONCE: usize = 7 * 24;
+/// Days that an appliance may be late to tell of: it keeps its counts for two days.
+const LATE_DAYS: i64 = 3;
 /// How an operator comes by a token.
 const MAKE_TOKEN: &str = "`nightfill token planner --name cron` makes one";
 
@@ -156,13 +162,11 @@ async fn fetch_and_plan(
 ) -> Result<(Planned, Basis), PlannerError> {
     // The hour that runs is not known whole yet.
     let to = Hour::start_of(date).min(Hour::of(now));
-    let from = Hour(to.0 - 24 * MAX_DAYS as i64);
-    let (catalogue, fleet, rows, plans) = tokio::try_join!(
-        control.catalogue(),
-        control.fleet(),
-        demand(control, from, to),
-        control.plans()
-    )?;
+    let (catalogue, fleet, plans) = tokio::try_join!(control.catalogue(), control.fleet(), control.plans())?;
+    let rows = match &args.state {
+        Some(dir) => kept_demand(control, &State::new(dir).history(), date, to).await?,
+        None => demand(control, Hour(to.0 - 24 * MAX_DAYS as i64), to).await?,
+    };
     tracing::info!(
         objects = catalogue.objects.len(),
         appliances = fleet.appliances.len(),
@@ -222,6 +226,35 @@ fn figures(planned: &Planned, basis: &Basis) -> Figures {
         demand_age_days,
         kept_forecast,
     }
+}
+
+/// Demand from the history that runs share, brought up to date: days that it lacks are asked for, and the newest ones again, because
+/// appliances that were cut off tell of them late.
+async fn kept_demand(
+    control: &Control,
+    history: &HistoryStore,
+    date: Date,
+    to: Hour,
+) -> Result<Vec<DemandRow>, PlannerError> {
+    let known = history.days()?;
+    let oldest = Hour::start_of(to.date()).0 - 24 * MAX_DAYS as i64;
+    let settled = |start: i64| start + 24 * LATE_DAYS < to.0 && known.contains(&Hour(start).date());
+    // A day without any demand leaves no trace, and is asked for again.
+    let first = (oldest..to.0)
+        .step_by(24)
+        .find(|start| !settled(*start) && known_before(&known, *start));
+    let first = first.unwrap_or(oldest);
+    let rows = demand(control, Hour(first), to).await?;
+    tracing::info!(rows = rows.len(), from = %Hour(first), "demand fetched");
+    history.add(&rows)?;
+    Ok(history.rows(date).await?)
+}
+
+/// Whether anything before this hour is known: what lies before the first known day is asked for only once.
+fn known_before(known: &BTreeSet<Date>, start: i64) -> bool {
+    known
+        .first()
+        .is_some_and(|first| Hour::start_of(*first).0 <= start)
 }
 
 /// Demand of a span, asked for in pieces: an answer has a limit of rows.

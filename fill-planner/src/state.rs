@@ -1,7 +1,8 @@
-//! What a run leaves for the next one: the last forecast made of fresh demand. A night whose demand did not come is planned from it,
+//! What a run leaves for the next one: the demand that it fetched, and the last forecast made of fresh demand. A night whose demand did not come is planned from it,
 //! instead of dropping what nobody seems to watch.
 
 use crate::{
+    history::HistoryStore,
     load::{self, LoadError},
     output::{self, OutputError},
 };
@@ -35,6 +36,11 @@ impl State {
     /// In this folder, which is made when there is something to keep.
     pub fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
+    }
+
+    /// The demand that runs have fetched.
+    pub fn history(&self) -> HistoryStore {
+        HistoryStore::new(&self.0.join("history"))
     }
 
     fn file(&self) -> PathBuf {

@@ -201,6 +201,21 @@ fn wrong_inputs_are_one_line_with_their_place() {
     let catalogue = read(&files.path("catalogue.json"));
     let negative = catalogue.replacen("\"size\":", "\"size\":-", 1);
     expect("catalogue.json", &negative, 3, "is negative");
+    let mut twice: serde_json::Value = serde_json::from_str(&catalogue).unwrap();
+    let mut again = twice["objects"][0].clone();
+    let path = again["path"].as_str().unwrap().to_owned();
+    twice["objects"].as_array_mut().unwrap().push(again.clone());
+    expect("catalogue.json", &twice.to_string(), 3, &path);
+    again["size"] = 1.into();
+    again["path"] = "/t/other/0/x.mp4".into();
+    *twice["objects"].as_array_mut().unwrap().last_mut().unwrap() = again;
+    expect("catalogue.json", &twice.to_string(), 3, "two sizes");
+    expect(
+        "a.csv",
+        &format!("{header}\n2026-11-22T14Z,nl,{},1,-1\n", "0".repeat(64)),
+        3,
+        "line 2, column `bytes`: `-1` is not a whole number of 0 or more",
+    );
     let fleet = read(&files.path("fleet.json"));
     expect(
         "fleet.json",
@@ -223,6 +238,55 @@ fn wrong_inputs_are_one_line_with_their_place() {
             .code(),
         Some(2)
     );
+}
+
+#[test]
+fn odd_inputs_have_a_defined_outcome() {
+    let files = Files::new(&World::new(SHAPE));
+    let change = |file: &str, from: &str, to: &str| {
+        let before = read(&files.path(file));
+        assert!(before.contains(from), "{from} in {file}");
+        std::fs::write(files.path(file), before.replace(from, to)).unwrap();
+        before
+    };
+    let plan = |out: &str| -> (String, PlanReport) {
+        let done = files.plan(&["--out", out]);
+        assert!(done.status.success(), "{}", stderr(&done));
+        let report = serde_json::from_str(&read(&files.path(out).join("report-1.json"))).unwrap();
+        (stderr(&done), report)
+    };
+    let caps = |report: &PlanReport| report.sites[0].appliances[0].fill_cap.0;
+    // A region without a site: its demand counts for the others, and is told of.
+    let before = read(&files.path("a.csv"));
+    let stray = format!("{before}2026-11-22T14Z,atlantis,{},1,1000\n", "0".repeat(64));
+    std::fs::write(files.path("a.csv"), stray).unwrap();
+    let (warned, plain) = plan("stray");
+    assert!(
+        warned.contains("region atlantis has demand but no site"),
+        "{warned}"
+    );
+    std::fs::write(files.path("a.csv"), before).unwrap();
+    // A window of no length is a whole day; where the clock changes in it it is as long as it is.
+    let window = "\"start\":\"00:00\",\"end\":\"00:00\",\"time_zone\":\"UTC\"";
+    let fleet = change("fleet.json", window, &window.replace("00:00", "07:00"));
+    assert_eq!(caps(&plan("day").1), caps(&plain));
+    std::fs::write(files.path("fleet.json"), &fleet).unwrap();
+    // Storage below the smallest title: nothing is placed there, and every title says why.
+    let mut small: serde_json::Value = serde_json::from_str(&fleet).unwrap();
+    for appliance in small["appliances"].as_array_mut().unwrap() {
+        appliance["capacity"]["storage"] = 10.into();
+    }
+    std::fs::write(files.path("fleet.json"), small.to_string()).unwrap();
+    let (_, report) = plan("small");
+    for site in &report.sites {
+        assert!(site.appliances.iter().all(|a| a.added.0 == 0));
+        assert!(!site.left_out.is_empty());
+        assert!(
+            site.left_out
+                .iter()
+                .all(|l| l.reason.because().contains("larger than any appliance's storage"))
+        );
+    }
 }
 
 /// A control plane with the world's data; `publish` answers POST /v1/plans.
@@ -366,6 +430,10 @@ fn a_night_without_demand_is_planned_from_the_last_good_forecast() {
     let lost = serve_no_demand(&world);
     let blind = run(&lost.url(), dir.path(), &options[2..]);
     assert_eq!((hits(&blind), metric("kept_forecast")), (0.0, 0.0));
+    // The history that runs share is as good as the control plane's; without it there is the last good forecast.
+    let out = run(&lost.url(), dir.path(), &options);
+    assert_eq!((hits(&out), metric("kept_forecast")), (fresh, 0.0));
+    std::fs::remove_dir_all(dir.path().join("state/history")).unwrap();
     let out = run(&lost.url(), dir.path(), &options);
     assert_eq!((hits(&out), metric("kept_forecast")), (fresh, 1.0));
     assert!(
@@ -380,6 +448,44 @@ fn a_night_without_demand_is_planned_from_the_last_good_forecast() {
     assert_eq!(run(&refusing.url(), dir.path(), &options).status.code(), Some(5));
     assert_eq!(metric("exit_code"), 5.0);
     assert_eq!(metric("last_success_timestamp_seconds"), succeeded);
+}
+
+#[test]
+fn a_night_asks_for_the_newest_days_alone_and_plans_the_same() {
+    let world = World::new(SHAPE);
+    let (dir, plain) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let state = dir.path().join("state").display().to_string();
+    let plan_of = |control: &FakeControl| -> Plan {
+        let asked = control.asked();
+        let put = asked.iter().rev().find(|a| a.call == "POST /v1/plans").unwrap();
+        serde_json::from_str(&put.body).unwrap()
+    };
+    let asked_hours = |control: &FakeControl| -> Vec<i64> {
+        let asked = control.asked();
+        let calls = asked.iter().filter(|a| a.call.starts_with("GET /v1/demand"));
+        let from = |call: &str| -> cdn_types::Hour {
+            let after = call.split("from=").nth(1).unwrap();
+            after.split('&').next().unwrap().parse().unwrap()
+        };
+        calls.map(|a| from(&a.call).0).collect()
+    };
+    let new = || serve(&world, |_| (201, "{}".into()));
+    let without = new();
+    assert!(run(&without.url(), plain.path(), &[]).status.success());
+    let last = world.demand.iter().map(|r| r.hour.0).max().unwrap();
+    for night in 0..2 {
+        let control = new();
+        let out = run(&control.url(), dir.path(), &["--state", &state]);
+        assert!(out.status.success(), "{}", stderr(&out));
+        assert_eq!(plan_of(&control), plan_of(&without), "night {night}");
+        let oldest = asked_hours(&control)[0];
+        assert_eq!(
+            last - oldest > 30 * 24,
+            night == 0,
+            "asked from {oldest} on in night {night}"
+        );
+        assert!(oldest <= last - 48, "what may come late is asked for again");
+    }
 }
 
 #[test]

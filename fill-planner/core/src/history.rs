@@ -15,6 +15,19 @@ pub const STALE_DAYS: u32 = 3;
 /// A first day of which fewer hours than this are known is left out, unless there is no other.
 const MIN_HOURS_OF_FIRST_DAY: i64 = 12;
 
+/// Bytes of one region, object and day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sum {
+    /// The region.
+    pub region: RegionId,
+    /// The object.
+    pub object: ObjectDigest,
+    /// Days before the newest one, which is 0; days end where knowledge ends.
+    pub day: usize,
+    /// Bytes drawn.
+    pub bytes: u64,
+}
+
 /// Bytes a day per region and object, newest day first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
@@ -39,23 +52,33 @@ impl History {
                 series: BTreeMap::new(),
             };
         };
-        let end = last + 1;
-        let count = whole_days(end - first);
+        let sums = known.into_iter().map(|row| Sum {
+            region: row.region.clone(),
+            object: row.object,
+            day: ((last - row.hour.0) / 24) as usize,
+            bytes: row.bytes.0,
+        });
+        Self::from_sums(planned, Hour(first), Hour(last), sums)
+    }
+
+    /// The same of sums by day, where `first` and `last` are the hours between which something is known, the planned day left out.
+    pub fn from_sums(planned: Date, first: Hour, last: Hour, sums: impl IntoIterator<Item = Sum>) -> Self {
+        let end = last.0 + 1;
+        let count = whole_days(end - first.0);
         let mut series: BTreeMap<RegionId, BTreeMap<ObjectDigest, Vec<u64>>> = BTreeMap::new();
-        for row in known {
-            let day = ((end - 1 - row.hour.0) / 24) as usize;
-            if day >= count || row.bytes.0 == 0 {
+        for sum in sums {
+            if sum.day >= count || sum.bytes == 0 {
                 continue;
             }
-            let region = match series.get_mut(&row.region) {
+            let region = match series.get_mut(&sum.region) {
                 Some(r) => r,
-                None => series.entry(row.region.clone()).or_default(),
+                None => series.entry(sum.region).or_default(),
             };
-            let bytes = region.entry(row.object).or_default();
-            if bytes.len() <= day {
-                bytes.resize(day + 1, 0);
+            let bytes = region.entry(sum.object).or_default();
+            if bytes.len() <= sum.day {
+                bytes.resize(sum.day + 1, 0);
             }
-            bytes[day] = bytes[day].saturating_add(row.bytes.0);
+            bytes[sum.day] = bytes[sum.day].saturating_add(sum.bytes);
         }
         let days = (0..count as i64)
             .map(|d| Hour(end - 24 * d - 12).date())
