@@ -11,7 +11,7 @@ use cdn_types::{
     api::v1::{Catalogue, FleetSnapshot},
     plan::Plan,
 };
-use fill_core::{History, Inputs, Rules};
+use fill_core::{History, Inputs, Policy, Rules};
 
 /// Plans from files, and writes or prints the outcome.
 pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
@@ -34,6 +34,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             fleet: &fleet,
             previous: previous.as_ref(),
             rules: Rules::default(),
+            policy: &Policy::default(),
         },
         args.method.method.predictor().as_ref(),
     )?;

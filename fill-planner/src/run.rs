@@ -13,7 +13,7 @@ use cdn_types::{
     api::v1::DemandRow,
     time::{Date, Timestamp},
 };
-use fill_core::{History, Inputs, Rules, assemble::Planned, history::MAX_DAYS};
+use fill_core::{History, Inputs, Policy, Rules, assemble::Planned, history::MAX_DAYS};
 use std::time::Duration;
 
 /// Hours of demand asked for at once: a week.
@@ -123,6 +123,7 @@ async fn fetch_and_plan(
                 fleet: &fleet,
                 previous: previous.as_ref(),
                 rules: Rules::default(),
+                policy: &Policy::default(),
             },
             method.method.predictor().as_ref(),
         )

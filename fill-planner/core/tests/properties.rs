@@ -522,6 +522,7 @@ fn a_stale_number_is_refused() {
             fleet: &world.fleet,
             previous: Some(&first),
             rules: fill_core::Rules::default(),
+            policy: &fill_core::Policy::default(),
         },
         &fill_core::SeasonalNaive,
     );

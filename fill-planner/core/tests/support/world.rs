@@ -11,7 +11,7 @@ use cdn_types::{
     time::Date,
 };
 use fill_core::{
-    DecayedMean, History, Inputs, Rules,
+    DecayedMean, History, Inputs, Policy, Rules,
     assemble::Planned,
     rendezvous::{key, mix},
 };
@@ -126,6 +126,7 @@ impl World {
                 fleet: &self.fleet,
                 previous,
                 rules: Rules::default(),
+                policy: &Policy::default(),
             },
             &DecayedMean::default(),
         )
