@@ -14,3 +14,4 @@ pub mod output;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod spread;

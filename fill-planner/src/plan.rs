@@ -5,6 +5,7 @@ use crate::{
     diff,
     error::PlannerError,
     load, output,
+    spread::Threads,
 };
 use cdn_types::{
     PlanNumber,
@@ -25,7 +26,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
     for file in &args.demand {
         rows.append(&mut load::demand(file)?);
     }
-    let planned = fill_core::plan(
+    let planned = fill_core::plan_spread(
         &Inputs {
             number: number(args, previous.as_ref()),
             seed: args.method.seed,
@@ -37,6 +38,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             policy: &Policy::default(),
         },
         args.method.method.predictor().as_ref(),
+        &Threads::available(),
     )?;
     for warning in &planned.report.warnings {
         tracing::warn!("{warning}");

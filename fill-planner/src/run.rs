@@ -7,6 +7,7 @@ use crate::{
     error::PlannerError,
     lock::{self, RunLock},
     output,
+    spread::Threads,
 };
 use cdn_types::{
     Hour,
@@ -114,7 +115,7 @@ async fn fetch_and_plan(
     let number = next_number(plans.iter().map(|p| p.number));
     let method = args.method.clone();
     let work = move || {
-        fill_core::plan(
+        fill_core::plan_spread(
             &Inputs {
                 number,
                 seed: method.seed,
@@ -126,6 +127,7 @@ async fn fetch_and_plan(
                 policy: &Policy::default(),
             },
             method.method.predictor().as_ref(),
+            &Threads::available(),
         )
     };
     tokio::task::spawn_blocking(work)

@@ -14,7 +14,10 @@ use crate::{
     fleet::Fleet,
     forecast::Predictor,
     history::History,
-    place::{self, FleetPlacement, InTurn, Spread, problem::World},
+    place::{
+        self, FleetPlacement, InTurn, Spread,
+        problem::{Problem, World},
+    },
     policy::{Policy, Term, Terms},
     present::Holdings,
     rendezvous,
@@ -93,11 +96,10 @@ pub struct Decided<'a> {
     pub bundles: &'a Bundles<'a>,
     /// Where it goes.
     pub placement: &'a FleetPlacement,
-    terms: &'a Terms,
     head: Plan,
     report: PlanReport,
     regions: &'a BTreeMap<&'a RegionId, RegionDemand<'a>>,
-    holdings: &'a Holdings<'a>,
+    world: World<'a>,
     sources: Sources<'a>,
 }
 
@@ -113,7 +115,9 @@ pub fn plan_spread(
     spread: &impl Spread,
 ) -> Result<Planned, InputError> {
     let history = inputs.history;
-    decide(inputs, &FromHistory { history, predictor }, spread, |decided| decided.planned())
+    decide(inputs, &FromHistory { history, predictor }, spread, |decided| {
+        decided.planned()
+    })
 }
 
 /// Decides, and hands the decisions to `then`.
@@ -182,11 +186,10 @@ pub fn decide<R>(
         fleet: &fleet,
         bundles: &bundles,
         placement: &placement,
-        terms: &terms,
         head,
         report,
         regions: &regions,
-        holdings: &holdings,
+        world,
         sources,
     }))
 }
@@ -200,16 +203,21 @@ impl Decided<'_> {
     pub fn summary(&self) -> &PlanReport {
         &self.report
     }
+    /// One site's placement problem, as it was solved.
+    pub fn problem(&self, site: usize) -> Problem<'_> {
+        let of = &self.fleet.sites[site];
+        Problem::new(site, of, &self.regions[&of.region], self.world)
+    }
     /// Writes one site's parts and report, an appliance at a time.
     pub fn site(&self, site: usize) -> Scribe<'_> {
         Scribe::new(self, site)
     }
 
     fn is_pinned(&self, site: usize, bundle: u32) -> bool {
-        matches!(self.terms.of(site, bundle), Some(Term::Pinned(_)))
+        matches!(self.world.terms.of(site, bundle), Some(Term::Pinned(_)))
     }
     fn is_barred(&self, site: usize, bundle: u32) -> bool {
-        self.terms.of(site, bundle) == Some(Term::Barred)
+        self.world.terms.of(site, bundle) == Some(Term::Barred)
     }
 
     /// The whole documents.
@@ -266,7 +274,11 @@ fn link_reports(terms: &Terms, fleet: &Fleet, placement: &FleetPlacement) -> Vec
     let origin: u64 = placement.sites.iter().map(|p| p.far[0]).sum();
     let mut out = vec![link("origin".into(), None, origin)];
     for (site, placed) in fleet.sites.iter().zip(&placement.sites) {
-        out.push(link(format!("into site {}", site.id), None, placed.far.iter().sum()));
+        out.push(link(
+            format!("into site {}", site.id),
+            None,
+            placed.far.iter().sum(),
+        ));
     }
     let of_policy = terms.links.iter().zip(&placement.links);
     out.extend(of_policy.map(|(l, bytes)| link(l.name.clone(), Some(l.cap), *bytes)));

@@ -63,6 +63,8 @@ pub struct Bundle {
     pub size: u64,
     /// Whether it is of use only beside the bundle before it.
     pub needs_previous: bool,
+    /// Whether it is its whole title.
+    pub whole: bool,
 }
 
 /// All bundles, sorted by title, and where each object is.
@@ -162,7 +164,7 @@ impl<'a> Bundles<'a> {
             Grouping::Ladder => ladder(objects),
             Grouping::File => objects.iter().map(|o| vec![*o]).collect(),
         };
-        let mut of_title = 0u64;
+        let (mut of_title, whole) = (0u64, rungs.len() == 1);
         for (n, rung) in rungs.into_iter().enumerate() {
             let size = rung.iter().try_fold(0u64, |sum, o| sum.checked_add(o.size.0));
             let size = size.ok_or_else(too_large)?;
@@ -176,6 +178,7 @@ impl<'a> Bundles<'a> {
                 end: self.objects.len() as u32,
                 size: size.max(1),
                 needs_previous: n > 0 && grouping == Grouping::Ladder,
+                whole,
             });
         }
         i64::try_from(of_title).map(|_| ()).map_err(|_| too_large())
@@ -232,7 +235,12 @@ mod tests {
             size: Bytes(size),
             title: TitleId::new(title).unwrap(),
             path: format!("/t/{title}/v1/{file}"),
-            media_type: if file.starts_with('a') { "audio/mp4" } else { "video/mp4" }.into(),
+            media_type: if file.starts_with('a') {
+                "audio/mp4"
+            } else {
+                "video/mp4"
+            }
+            .into(),
             rendition: None,
         }
     }
@@ -240,7 +248,12 @@ mod tests {
     fn shape(bundles: &Bundles<'_>) -> Vec<(String, u64, usize, bool)> {
         let row = |(n, b): (usize, &Bundle)| {
             let n = n as u32;
-            (bundles.title(n).to_string(), b.size, bundles.of(n).len(), b.needs_previous)
+            (
+                bundles.title(n).to_string(),
+                b.size,
+                bundles.of(n).len(),
+                b.needs_previous,
+            )
         };
         bundles.list.iter().enumerate().map(row).collect()
     }
@@ -250,7 +263,10 @@ mod tests {
         let objects = vec![object("b", "x", 5), object("a", "y", 2), object("a", "x", 1)];
         let catalogue = Catalogue { objects };
         let bundles = Bundles::new(&catalogue, Grouping::Title).unwrap();
-        assert_eq!(shape(&bundles), [("a".into(), 3, 2, false), ("b".into(), 5, 1, false)]);
+        assert_eq!(
+            shape(&bundles),
+            [("a".into(), 3, 2, false), ("b".into(), 5, 1, false)]
+        );
         assert_eq!(bundles.with(&ObjectDigest::of(b"b/x")), [2]);
         assert_eq!(bundles.bundle_of(2), 1);
         assert_eq!(bundles.with(&ObjectDigest::of(b"none")), [0u32; 0]);
@@ -264,12 +280,19 @@ mod tests {
         for part in &mut low {
             part.rendition = Some("v360".into());
         }
-        let mut objects = vec![object("t", "high", 90), object("t", "mid", 40), object("t", "audio", 7)];
+        let mut objects = vec![
+            object("t", "high", 90),
+            object("t", "mid", 40),
+            object("t", "audio", 7),
+        ];
         objects.extend(low);
         let catalogue = Catalogue { objects };
         let rungs = Bundles::new(&catalogue, Grouping::Ladder).unwrap();
         let t = || "t".to_owned();
-        assert_eq!(shape(&rungs), [(t(), 28, 3, false), (t(), 40, 1, true), (t(), 90, 1, true)]);
+        assert_eq!(
+            shape(&rungs),
+            [(t(), 28, 3, false), (t(), 40, 1, true), (t(), 90, 1, true)]
+        );
         let files = Bundles::new(&catalogue, Grouping::File).unwrap();
         assert_eq!(files.list.len(), 5);
         assert!(files.list.iter().all(|b| !b.needs_previous));

@@ -128,7 +128,10 @@ impl<'a> RegionDemand<'a> {
         };
         for b in 0..bundles.list.len() as u32 {
             let here: f64 = bundles.range(b).map(|o| at(own, o)).sum();
-            let elsewhere: f64 = bundles.range(b).map(|o| out.borrowed * at(out.everywhere, o)).sum();
+            let elsewhere: f64 = bundles
+                .range(b)
+                .map(|o| out.borrowed * at(out.everywhere, o))
+                .sum();
             let (expected, basis) = if here > 0.0 {
                 (here, Basis::Region)
             } else if elsewhere > 0.0 {

@@ -147,8 +147,7 @@ impl Fleet {
                 site.appliances.push(appliance);
             }
         }
-        let (mut sites, idle): (Vec<_>, Vec<_>) =
-            sites.into_values().partition(|s| !s.appliances.is_empty());
+        let (mut sites, idle): (Vec<_>, Vec<_>) = sites.into_values().partition(|s| !s.appliances.is_empty());
         share_out(&mut sites);
         Ok(Self {
             sites,

@@ -86,7 +86,10 @@ fn write_optimum(out: &mut String, r: &PlanReport) -> std::fmt::Result {
     if busy().next().is_none() {
         return Ok(());
     }
-    writeln!(out, "| link | bytes of the night | cap | used |\n|---|--:|--:|--:|")?;
+    writeln!(
+        out,
+        "| link | bytes of the night | cap | used |\n|---|--:|--:|--:|"
+    )?;
     for l in busy().take(MAX_LINKS) {
         let cap = l.cap.map_or_else(|| "-".to_owned(), |c| c.to_string());
         let used = percent(l.bytes.0, l.cap.map_or(0, |c| c.0));
@@ -118,9 +121,7 @@ fn write_site(out: &mut String, site: &SiteReport) -> std::fmt::Result {
         writeln!(
             out,
             "\n### Not at {}: {} titles, of which {} would be drawn\n",
-            site.site,
-            site.left_out_titles,
-            site.left_out_expected
+            site.site, site.left_out_titles, site.left_out_expected
         )?;
         writeln!(out, "| title | size | expected | because |\n|---|--:|--:|---|")?;
         for l in site.left_out.iter().take(MAX_LEFT_OUT) {

@@ -291,7 +291,7 @@ fn choice(problem: &Problem<'_>, candidate: &Candidate, a: usize, missing: u64, 
         0 => Choice::Kept { copy },
         _ => Choice::Added {
             copy,
-            taken_over: problem.is_new[a] && problem.present.of(candidate.bundle).iter().any(held_whole),
+            taken_over: problem.is_new[a] && problem.holders(candidate).iter().any(held_whole),
         },
     }
 }
@@ -301,7 +301,7 @@ fn keep_spares(state: &mut State<'_, '_>) {
     let problem = state.problem;
     let density = |c: usize| problem.candidates[c].first / problem.candidates[c].size as f64;
     let mut held: Vec<usize> = (0..problem.candidates.len())
-        .filter(|c| problem.candidates[*c].held)
+        .filter(|c| problem.candidates[*c].held > 0)
         .collect();
     held.sort_by(|x, y| density(*y).total_cmp(&density(*x)).then(x.cmp(y)));
     for a in 0..problem.limits.len() {
@@ -404,7 +404,12 @@ fn survives(state: &State<'_, '_>) -> Option<f64> {
         }
     }
     let egress = |a: usize| {
-        let others = problem.site.appliances.iter().enumerate().filter(|(o, _)| *o != a);
+        let others = problem
+            .site
+            .appliances
+            .iter()
+            .enumerate()
+            .filter(|(o, _)| *o != a);
         let bits: f64 = others.map(|(_, o)| o.egress as f64).sum();
         match problem.site.egress() {
             0 => f64::INFINITY,

@@ -177,7 +177,12 @@ fn one() -> u8 {
 
 impl Terms {
     /// Resolves and checks a policy for the planned day.
-    pub fn new(policy: &Policy, day: Date, fleet: &Fleet, bundles: &Bundles<'_>) -> Result<Self, PolicyError> {
+    pub fn new(
+        policy: &Policy,
+        day: Date,
+        fleet: &Fleet,
+        bundles: &Bundles<'_>,
+    ) -> Result<Self, PolicyError> {
         let mut sites = vec![BTreeMap::new(); fleet.sites.len()];
         for pin in &policy.pins {
             let range = known(bundles, "pin", &pin.title)?;

@@ -29,21 +29,20 @@ pub struct Present {
 impl Present {
     /// Who holds a bundle, whole or in part.
     pub fn of(&self, bundle: u32) -> &[Held] {
-        let first = self.held.partition_point(|h| h.bundle < bundle);
-        let rest = &self.held[first..];
+        let rest = &self.held[self.first_of(bundle)..];
         &rest[..rest.partition_point(|h| h.bundle == bundle)]
+    }
+
+    /// Where those that hold a bundle begin, or would.
+    pub fn first_of(&self, bundle: u32) -> usize {
+        self.held.partition_point(|h| h.bundle < bundle)
     }
 
     /// Bytes of a bundle on an appliance.
     pub fn bytes(&self, bundle: u32, appliance: usize) -> u64 {
         let mut of = self.of(bundle).iter();
-        of.find(|h| h.appliance as usize == appliance).map_or(0, |h| h.bytes)
-    }
-
-    /// Bytes that an appliance holds of what the catalogue has.
-    pub fn useful(&self, appliance: usize) -> u64 {
-        let of = self.held.iter().filter(|h| h.appliance as usize == appliance);
-        of.fold(0, |sum, h| sum.saturating_add(h.bytes))
+        of.find(|h| h.appliance as usize == appliance)
+            .map_or(0, |h| h.bytes)
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Sources<'a> {
     holders: Vec<u32>,
     /// By catalogue object: its place in [`Fleet::objects`].
     held_as: Vec<u32>,
+    all_are_sources: bool,
 }
 
 /// A source of an object before it has an index. Its order is the order of a part's source list.
@@ -97,6 +98,7 @@ impl<'a> Sources<'a> {
             placements,
             title_keys,
             keys: order.iter().map(key).collect(),
+            all_are_sources: order.iter().all(|at| appliance(at).source),
             order,
             ranges,
             starts,
@@ -121,7 +123,10 @@ impl<'a> Sources<'a> {
         let rank = |place: u32| {
             // One that drops it tonight may be gone before it is asked.
             let stays = self.chosen(self.order[place as usize], bundle);
-            (!stays, rendezvous::mix(title ^ self.keys[place as usize] ^ to_key))
+            (
+                !stays,
+                rendezvous::mix(title ^ self.keys[place as usize] ^ to_key),
+            )
         };
         let within = |range: &std::ops::Range<u32>| {
             let first = holders.partition_point(|h| *h < range.start);
@@ -166,8 +171,14 @@ impl<'a> Sources<'a> {
         peers.chain(others).chain([origin]).collect()
     }
 
+    /// Whether two objects of one bundle have the same sources, whoever asks.
+    pub fn alike(&self, one: usize, other: usize) -> bool {
+        // Those that hold it and are no sources make a difference for who is the master.
+        self.all_are_sources && self.holders_of(one) == self.holders_of(other)
+    }
+
     /// Writes a part's source list from everything its items named.
-    pub fn list(&self, named: &BTreeSet<Ranked>) -> Vec<FillSource> {
+    pub fn list(&self, named: &BTreeSet<&Ranked>) -> Vec<FillSource> {
         named
             .iter()
             .map(|r| {

@@ -51,7 +51,7 @@ impl<'a> Scribe<'a> {
             index,
             site,
             placement,
-            present: decided.holdings.present(index),
+            present: decided.world.holdings.present(index),
             demand: &decided.regions[&site.region],
             copies,
         }
@@ -83,7 +83,11 @@ impl<'a> Scribe<'a> {
             appliances: Vec::new(),
             left_out_titles: refused.bundles,
             left_out_expected: bytes(refused.expected),
-            left_out: refused.listed.iter().map(|(b, r)| self.left_out(*b, *r)).collect(),
+            left_out: refused
+                .listed
+                .iter()
+                .map(|(b, r)| self.left_out(*b, *r))
+                .collect(),
         }
     }
 
@@ -126,28 +130,37 @@ impl<'a> Scribe<'a> {
 
     fn part(&self, a: usize, order: &[Placed], drops: &[Drop]) -> AppliancePlan {
         let (appliance, sources) = (&self.site.appliances[a], &self.decided.sources);
-        let mut named: BTreeSet<Ranked> = BTreeSet::new();
+        // Objects of one bundle have the same sources, nearly always: they are ranked once.
         let mut ranked: Vec<Vec<Ranked>> = Vec::new();
-        for object in order.iter().flat_map(|p| self.bundles.range(p.bundle)) {
-            let from = sources.rank((self.index, a), object);
-            named.extend(from.iter().cloned());
-            ranked.push(from);
+        let mut of_object: Vec<u32> = Vec::new();
+        for placed in order {
+            let mut before = None;
+            for object in self.bundles.range(placed.bundle) {
+                if !before.is_some_and(|b| sources.alike(b, object)) {
+                    ranked.push(sources.rank((self.index, a), object));
+                }
+                of_object.push(ranked.len() as u32 - 1);
+                before = Some(object);
+            }
         }
-        let place: BTreeMap<&Ranked, u16> = named.iter().zip(0..=u16::MAX).collect();
-        let mut ranked = ranked.iter();
-        let mut items = Vec::with_capacity(ranked.len());
+        let named: BTreeSet<&Ranked> = ranked.iter().flatten().collect();
+        let place: BTreeMap<&Ranked, u16> = named.iter().copied().zip(0..=u16::MAX).collect();
+        let indices = |from: &Vec<Ranked>| -> Vec<u16> { from.iter().map(|s| place[s]).collect() };
+        let indices: Vec<Vec<u16>> = ranked.iter().map(indices).collect();
+        let mut of_object = of_object.iter();
+        let mut items = Vec::with_capacity(of_object.len());
         for Placed { bundle, .. } in order {
             let per_copy = self.site.share / self.copies(*bundle).max(1) as f64;
             for index in self.bundles.range(*bundle) {
                 let object = self.bundles.objects[index];
-                let from = ranked.next().into_iter().flatten();
+                let from = of_object.next().map(|n| indices[*n as usize].clone());
                 items.push(PlanItem {
                     digest: object.digest,
                     size: object.size,
                     title: object.title.clone(),
                     path: object.path.clone(),
                     media_type: object.media_type.clone(),
-                    from: from.map(|s| place[s]).collect(),
+                    from: from.unwrap_or_default(),
                     expected: bytes(self.demand.object(*bundle, index) * per_copy),
                     kept: sources.holds((self.index, a), index),
                 });
@@ -173,7 +186,7 @@ impl<'a> Scribe<'a> {
     }
 
     fn size(&self, drop: &Drop) -> Bytes {
-        Bytes(self.decided.holdings.sizes[drop.held as usize])
+        Bytes(self.decided.world.holdings.sizes[drop.held as usize])
     }
 
     /// Objects held and no longer listed, with their bundle, the least useful first.
@@ -181,7 +194,7 @@ impl<'a> Scribe<'a> {
         let assignment = &self.placement.appliances[a];
         let mut drops = Vec::new();
         for held in &self.site.appliances[a].holds {
-            let objects = self.decided.holdings.catalogued(*held);
+            let objects = self.decided.world.holdings.catalogued(*held);
             let mut bundles = objects.iter().map(|o| self.bundles.bundle_of(*o));
             if !bundles.clone().any(|b| assignment.get(b).is_some()) {
                 drops.push(Drop {
@@ -239,7 +252,11 @@ impl<'a> Scribe<'a> {
             Basis::Elsewhere => "other regions draw it".to_owned(),
             Basis::Unseen => "nobody has drawn it yet, and there is room".to_owned(),
         };
-        let why = if self.decided.is_pinned(self.index, b) { format!("pinned; {why}") } else { why };
+        let why = if self.decided.is_pinned(self.index, b) {
+            format!("pinned; {why}")
+        } else {
+            why
+        };
         let (action, because) = match choice {
             Choice::Kept { copy: 1 } => (Action::Kept, why),
             Choice::Kept { copy } => (Action::Kept, format!("copy {copy} for load and loss: {why}")),
@@ -266,7 +283,7 @@ impl<'a> Scribe<'a> {
 
     /// The largest file of a bundle that is not its whole title.
     fn file(&self, bundle: u32) -> Option<String> {
-        let whole = self.bundles.of_title(self.bundles.title(bundle)).len() == 1;
+        let whole = self.bundles.list[bundle as usize].whole;
         let objects = self.bundles.of(bundle).iter().filter(|_| !whole);
         let largest = objects.max_by(|x, y| x.size.cmp(&y.size).then(y.path.cmp(&x.path)));
         largest.map(|o| o.path.rsplit('/').next().unwrap_or_default().to_owned())

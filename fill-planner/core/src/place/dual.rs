@@ -12,12 +12,12 @@
 use super::problem::{Candidate, Problem};
 
 /// Bundles times rounds that are worth their time at one site.
-const WORK: usize = 6_000_000;
+const WORK: usize = 1_500_000;
 /// Most and least rounds.
-const ROUNDS: std::ops::RangeInclusive<usize> = 24..=300;
+const ROUNDS: std::ops::RangeInclusive<usize> = 20..=300;
 /// The target's first distance from the bound, and the one at which the search ends, as shares of the bound.
 const FIRST_STEP: f64 = 0.05;
-const LAST_STEP: f64 = 1e-5;
+const LAST_STEP: f64 = 3e-5;
 /// Rounds without gain after which the target comes nearer.
 const PATIENCE: usize = 4;
 
@@ -103,20 +103,31 @@ impl Tolls {
 }
 
 impl Prices {
-    /// Storage at the worth per byte of what would just not fit, nothing else scarce.
+    /// One price a byte: the worth per byte of what would just not fit. Of a pool that cannot fill its storage tonight it is
+    /// the fill's, else the storage's.
     pub fn first(problem: &Problem<'_>) -> Self {
-        let pools = problem.pools.len();
+        let mut held = vec![0.0; problem.pools.len()];
+        for h in &problem.present.held {
+            held[problem.pool_of[h.appliance as usize]] += h.bytes as f64;
+        }
+        let reach = |p: usize| problem.pools[p].fill + held[p];
         let mut order: Vec<&Candidate> = problem.candidates.iter().collect();
         let density = |c: &Candidate| c.first / c.size as f64;
         order.sort_unstable_by(|a, b| density(b).total_cmp(&density(a)).then(a.bundle.cmp(&b.bundle)));
-        let mut room: f64 = problem.pools.iter().map(|p| p.storage).sum();
+        let pools = 0..problem.pools.len();
+        let mut room: f64 = pools
+            .clone()
+            .map(|p| problem.pools[p].storage.min(reach(p)))
+            .sum();
         let margin = order.into_iter().find(|c| {
             room -= c.size as f64;
             room < 0.0
         });
+        let price = margin.map_or(0.0, density).max(problem.cut);
+        let full = |p: usize| reach(p) >= problem.pools[p].storage;
         Self {
-            storage: vec![margin.map_or(0.0, density).max(problem.cut); pools],
-            fill: vec![0.0; pools],
+            storage: pools.clone().map(|p| if full(p) { price } else { 0.0 }).collect(),
+            fill: pools.map(|p| if full(p) { 0.0 } else { price }).collect(),
             egress: 0.0,
         }
     }
@@ -155,7 +166,11 @@ pub fn search(problem: &Problem<'_>, tolls: &Tolls, from: Prices, effort: f64) -
         let target = best.bound * (1.0 - step);
         slope.go(problem, &mut prices, (bound - target) / slope.norm);
     }
-    best.uses = if averaged > 0.0 { mean } else { evaluate(problem, &best.prices, tolls).1 };
+    best.uses = if averaged > 0.0 {
+        mean
+    } else {
+        evaluate(problem, &best.prices, tolls).1
+    };
     best
 }
 
@@ -181,7 +196,7 @@ pub fn evaluate(problem: &Problem<'_>, prices: &Prices, tolls: &Tolls) -> (f64, 
     let mut bound = 0.0;
     for candidate in &problem.candidates {
         // Most bundles do not pay by far.
-        if !candidate.held && candidate.first < least * candidate.size as f64 {
+        if candidate.held == 0 && candidate.first < least * candidate.size as f64 {
             continue;
         }
         bound += evaluation.take(candidate);
@@ -223,7 +238,7 @@ impl Evaluation<'_, '_> {
         let problem = self.problem;
         self.holders.clear();
         self.others.clear();
-        let held = if c.held { problem.present.of(c.bundle) } else { &[] };
+        let held = problem.holders(c);
         for h in held {
             let (a, pool) = (h.appliance as usize, problem.pool_of[h.appliance as usize]);
             let missing = c.size.saturating_sub(h.bytes);
@@ -234,7 +249,8 @@ impl Evaluation<'_, '_> {
                 self.holders.push((price, a));
             }
         }
-        self.holders.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+        self.holders
+            .sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
         for pool in &self.cheapest {
             if self.others.len() >= usize::from(c.copies) {
                 break;
@@ -243,7 +259,8 @@ impl Evaluation<'_, '_> {
             if c.size <= of.largest {
                 let members = of.members.iter();
                 let free = members.filter(|a| held.iter().all(|h| h.appliance as usize != **a));
-                self.others.extend(free.map(|_| *pool).take(usize::from(c.copies)));
+                self.others
+                    .extend(free.map(|_| *pool).take(usize::from(c.copies)));
             }
         }
     }
@@ -337,7 +354,9 @@ impl Slope {
             if price <= 0.0 && left > 0.0 { 0.0 } else { left }
         };
         let each = |capacity: &dyn Fn(usize) -> f64, used: &[f64], price: &[f64]| -> Vec<f64> {
-            (0..used.len()).map(|p| left(capacity(p), used[p], price[p])).collect()
+            (0..used.len())
+                .map(|p| left(capacity(p), used[p], price[p]))
+                .collect()
         };
         let storage = each(&|p| problem.pools[p].storage, &uses.storage, &prices.storage);
         let fill = each(&|p| problem.pools[p].fill, &uses.fill, &prices.fill);

@@ -9,7 +9,7 @@
 
 use super::{
     dual::{Prices, Tolls},
-    problem::Problem,
+    problem::{Candidate, Problem},
     state::{Fit, State},
 };
 use std::{cmp::Ordering, collections::BinaryHeap};
@@ -71,7 +71,11 @@ pub fn place(state: &mut State<'_, '_>, prices: &Prices, tolls: &Tolls) {
     let mut waiting = vec![false; state.copies.len()];
     let mut first = offers.into_iter().peekable();
     loop {
-        let offer = if first.peek() > later.peek() { first.next() } else { later.pop() };
+        let offer = if first.peek() > later.peek() {
+            first.next()
+        } else {
+            later.pop()
+        };
         let Some(offer) = offer else { break };
         let c = offer.candidate as usize;
         let Some((a, fit)) = state.choose(c) else {
@@ -83,7 +87,7 @@ pub fn place(state: &mut State<'_, '_>, prices: &Prices, tolls: &Tolls) {
         };
         // Its best place may have gone since it was offered: a fill then competes as a fill.
         let now = chooser.offer(state, c, Some(a));
-        if now.key < offer.key * (1.0 - 1e-12) {
+        if now.key < offer.key - 1e-12 * offer.key.abs() {
             later.push(now);
             continue;
         }
@@ -104,9 +108,10 @@ pub fn place(state: &mut State<'_, '_>, prices: &Prices, tolls: &Tolls) {
 
 impl<'q> Chooser<'q> {
     fn new(problem: &Problem<'_>, prices: &'q Prices, tolls: &'q Tolls) -> Self {
-        let (worth, size) = problem.candidates.iter().fold((0.0, 0.0), |(w, s), c| {
-            (w + c.first, s + c.size as f64)
-        });
+        let (worth, size) = problem
+            .candidates
+            .iter()
+            .fold((0.0, 0.0), |(w, s), c| (w + c.first, s + c.size as f64));
         let mut lent = vec![1.0; problem.candidates.len()];
         // From the last rendition to the first: each with those after it, as long as they raise its worth per byte.
         let mut next: Vec<(f64, f64)> = Vec::new();
@@ -138,14 +143,17 @@ impl<'q> Chooser<'q> {
         let key = match on {
             _ if state.copies[c] < candidate.pinned => f64::INFINITY,
             Some(a) => self.key(state, c, a),
-            None if candidate.held => {
+            None if candidate.held > 0 => {
                 let all = 0..state.problem.limits.len();
                 let free = all.filter(|a| !state.has(*a, c));
-                free.map(|a| self.key(state, c, a)).fold(0.0, f64::max)
+                free.map(|a| self.key(state, c, a))
+                    .fold(f64::NEG_INFINITY, f64::max)
             }
             None => {
                 let pools = state.problem.pools.iter();
-                pools.map(|p| self.key(state, c, p.members[0])).fold(0.0, f64::max)
+                pools
+                    .map(|p| self.key(state, c, p.members[0]))
+                    .fold(f64::NEG_INFINITY, f64::max)
             }
         };
         Offer {
@@ -155,26 +163,37 @@ impl<'q> Chooser<'q> {
         }
     }
 
-    /// Worth of one more copy on an appliance over what it takes.
+    /// Worth of one more copy on an appliance over what it takes; together with those after it, where that is more: a first
+    /// copy that pays for egress and links may be worth it for the second's sake.
     fn key(&self, state: &State<'_, '_>, c: usize, a: usize) -> f64 {
         let (candidate, pool) = (state.candidate(c), state.problem.pool_of[a]);
-        let missing = state.problem.missing(candidate, a) as f64;
+        let missing = state.problem.missing(candidate, a);
         let size = candidate.size as f64;
-        let copy = usize::from(state.copies[c]) + 1;
-        let worth = state.problem.worth.copy(candidate.bundle, copy);
-        let net = state.problem.net(worth, candidate.size, missing as u64);
         let fill = self.prices.fill[pool] + self.tolls.fill[pool];
-        let takes = self.prices.storage[pool].max(self.floor) * size + fill * missing + self.toll(state, c);
-        self.lent[c] * net / takes
+        let storage = self.prices.storage[pool].max(self.floor) * size;
+        let (mut worth, mut takes, mut best) = (0.0, 0.0, f64::NEG_INFINITY);
+        let placed = usize::from(state.copies[c]);
+        for copy in placed + 1..=usize::from(candidate.copies).max(placed + 1) {
+            let missing = if copy == placed + 1 {
+                missing
+            } else {
+                candidate.size
+            };
+            let of_copy = state.problem.worth.copy(candidate.bundle, copy);
+            worth += state.problem.net(of_copy, candidate.size, missing);
+            takes += storage + fill * missing as f64;
+            if copy == 1 {
+                worth -= self.prices.egress * state.problem.worth.drawn(candidate.bundle);
+                takes += self.toll(candidate);
+            }
+            best = best.max(worth / takes);
+        }
+        if best > 0.0 { self.lent[c] * best } else { best }
     }
 
     /// What a first copy pays for coming from outside.
-    fn toll(&self, state: &State<'_, '_>, c: usize) -> f64 {
-        let candidate = state.candidate(c);
-        match state.copies[c] {
-            0 => candidate.far as f64 * (self.tolls.far + if candidate.origin { self.tolls.origin } else { 0.0 }),
-            _ => 0.0,
-        }
+    fn toll(&self, candidate: &Candidate) -> f64 {
+        candidate.far as f64 * (self.tolls.far + if candidate.origin { self.tolls.origin } else { 0.0 })
     }
 
     /// Whether a copy may be placed: a fill beyond what the site can send at its peak would be for nothing.
@@ -230,7 +249,10 @@ fn outside(state: &State<'_, '_>) -> Vec<usize> {
 fn marginal(state: &State<'_, '_>, a: usize) -> Vec<usize> {
     let loss = |c: usize| {
         let candidate = state.candidate(c);
-        let worth = state.problem.worth.copy(candidate.bundle, usize::from(state.copies[c]));
+        let worth = state
+            .problem
+            .worth
+            .copy(candidate.bundle, usize::from(state.copies[c]));
         worth / candidate.size as f64
     };
     let mut list: Vec<(f64, usize)> = (0..state.copies.len())
@@ -285,9 +307,9 @@ fn exchange(state: &mut State<'_, '_>, c: usize, a: usize, marginal: &mut Vec<us
             continue;
         }
         // One is too small: with a second, the least that is enough of the cheap ones.
-        let second = tries[n + 1..].iter().find(|s| {
-            state.has(a, **s) && may_go(state, **s, a) && gap + state.candidate(**s).size >= need
-        });
+        let second = tries[n + 1..]
+            .iter()
+            .find(|s| state.has(a, **s) && may_go(state, **s, a) && gap + state.candidate(**s).size >= need);
         if let Some(second) = second {
             let pair = [Some(*first), Some(*second)];
             let both = try_out(state, c, a, pair);
@@ -327,7 +349,9 @@ fn try_out(state: &mut State<'_, '_>, c: usize, a: usize, out: [Option<usize>; 2
     let lost: f64 = alone
         .map(|o| {
             let old = state.candidate(o);
-            state.problem.net(old.first, old.size, state.problem.missing(old, a))
+            state
+                .problem
+                .net(old.first, old.size, state.problem.missing(old, a))
         })
         .sum();
     if over_egress(state) <= 0.0 && state.problem.worth.copy(candidate.bundle, next) <= lost {
@@ -336,7 +360,11 @@ fn try_out(state: &mut State<'_, '_>, c: usize, a: usize, out: [Option<usize>; 2
     let before: f64 = touched().map(|t| state.worth_of(t)).sum::<f64>() - over_egress(state);
     let mut taken: Vec<(usize, Fit)> = Vec::with_capacity(2);
     for old in out.into_iter().flatten() {
-        let fit = if state.waits(a, old) { Fit::Tomorrow } else { Fit::Tonight };
+        let fit = if state.waits(a, old) {
+            Fit::Tomorrow
+        } else {
+            Fit::Tonight
+        };
         taken.push((old, fit));
         state.take(old, a);
     }

@@ -6,7 +6,7 @@ use crate::{
     demand::RegionDemand,
     fleet::SiteFleet,
     policy::{Shared, Term, Terms},
-    present::{Holdings, Present},
+    present::{Held, Holdings, Present},
     rendezvous,
     rules::Rules,
     worth::{self, Worth},
@@ -54,8 +54,10 @@ pub struct Candidate {
     pub far: u64,
     /// Whether those come from the origin.
     pub origin: bool,
-    /// Whether an appliance of the site holds any of it.
-    pub held: bool,
+    /// Where those that hold any of it begin in [`Present::held`].
+    pub holders: u32,
+    /// Number of them.
+    pub held: u16,
     /// Whether it is of use only beside the candidate before it.
     pub needs_previous: bool,
     /// Copies that are worth anything, or that are pinned.
@@ -170,12 +172,14 @@ impl<'a> Problem<'a> {
 
     /// Bytes of a candidate that an appliance lacks.
     pub fn missing(&self, candidate: &Candidate, appliance: usize) -> u64 {
-        if !candidate.held {
-            return candidate.size;
-        }
-        candidate
-            .size
-            .saturating_sub(self.present.bytes(candidate.bundle, appliance))
+        let mut holders = self.holders(candidate).iter();
+        let held = holders.find(|h| h.appliance as usize == appliance);
+        candidate.size.saturating_sub(held.map_or(0, |h| h.bytes))
+    }
+
+    /// Who holds any of a candidate.
+    pub fn holders(&self, candidate: &Candidate) -> &[Held] {
+        &self.present.held[candidate.holders as usize..][..usize::from(candidate.held)]
     }
 
     /// Worth of a copy on an appliance that lacks `missing` bytes of it: less what its fill must earn.
@@ -187,7 +191,11 @@ impl<'a> Problem<'a> {
         let share = missing as f64 / size as f64;
         let priced = (worth - rules.fill_cost * missing as f64) / (1.0 + rules.swap_margin * share);
         // Below the price of a fill order still matters, and free room is still to be used.
-        if priced > 0.0 { priced } else { worth * f64::EPSILON }
+        if priced > 0.0 {
+            priced
+        } else {
+            worth * f64::EPSILON
+        }
     }
 
     /// Links that carry what the site fetches from outside, and for each whether only what comes from the origin.
@@ -268,7 +276,12 @@ impl<'a> Problem<'a> {
             chosen.push(*bundle);
         }
         chosen.extend(self.present.held.iter().map(|h| h.bundle));
-        let terms = self.world.terms.sites.get(self.index).map_or(&[][..], Vec::as_slice);
+        let terms = self
+            .world
+            .terms
+            .sites
+            .get(self.index)
+            .map_or(&[][..], Vec::as_slice);
         chosen.extend(terms.iter().map(|(b, _)| *b));
         chosen.sort_unstable();
         chosen.dedup();
@@ -294,7 +307,7 @@ impl<'a> Problem<'a> {
         let bundles = self.world.bundles;
         let size = bundles.size(bundle);
         let held = self.present.of(bundle);
-        let source = |h: &&crate::present::Held| self.site.appliances[h.appliance as usize].source;
+        let source = |h: &&Held| self.site.appliances[h.appliance as usize].source;
         let most = held.iter().filter(source).map(|h| h.bytes).max().unwrap_or(0);
         let far = size.saturating_sub(most);
         Some(Candidate {
@@ -303,16 +316,25 @@ impl<'a> Problem<'a> {
             first: self.worth.first(bundle),
             far,
             origin: far > 0 && !self.world.holdings.elsewhere(bundle, false),
-            held: !held.is_empty(),
+            holders: self.present.first_of(bundle) as u32,
+            held: held.len() as u16,
             needs_previous: bundles.list[bundle as usize].needs_previous,
-            copies: u8::try_from(self.worth.copies(bundle)).unwrap_or(u8::MAX).max(pinned),
+            copies: u8::try_from(self.worth.copies(bundle))
+                .unwrap_or(u8::MAX)
+                .max(pinned),
             pinned,
         })
     }
 
     /// The fast appliances belong to the hottest bundles, as many as they can store and, at the peak, send.
     fn heat_of_the_fast(&self) -> f64 {
-        let fast = || self.site.appliances.iter().zip(&self.is_fast).filter(|(_, f)| **f);
+        let fast = || {
+            self.site
+                .appliances
+                .iter()
+                .zip(&self.is_fast)
+                .filter(|(_, f)| **f)
+        };
         let mut storage: f64 = fast().map(|(a, _)| a.storage as f64).sum();
         let mut egress: f64 = fast().map(|(a, _)| a.egress as f64).sum();
         if storage <= 0.0 {
@@ -365,5 +387,8 @@ fn fast(site: &SiteFleet) -> Vec<bool> {
         .filter(|w| w[1] >= FAST * w[0] && w[1] > 0.0)
         .max_by(|x, y| (x[1] / x[0]).total_cmp(&(y[1] / y[0])));
     let from = widest.map_or(f64::INFINITY, |w| w[1]);
-    site.appliances.iter().map(|a| a.storage > 0 && ratio(a) >= from).collect()
+    site.appliances
+        .iter()
+        .map(|a| a.storage > 0 && ratio(a) >= from)
+        .collect()
 }

@@ -46,7 +46,11 @@ pub fn place(problems: &[Problem<'_>], spread: &impl Spread) -> FleetPlacement {
     let quotas = quotas(&found.uses, &caps);
     let mut states: Vec<State<'_, '_>> = spread.each(problems.len(), &|s| {
         let mut state = State::new(&problems[s], Ledger(quotas[s].clone()));
-        greedy::place(&mut state, &found.duals[s].prices, &tolls(&problems[s], &found.tolls));
+        greedy::place(
+            &mut state,
+            &found.duals[s].prices,
+            &tolls(&problems[s], &found.tolls),
+        );
         greedy::improve(&mut state);
         state
     });
@@ -57,9 +61,18 @@ pub fn place(problems: &[Problem<'_>], spread: &impl Spread) -> FleetPlacement {
     let mut used: Vec<u64> = (0..caps.len()).map(|l| spent(&states, l)).collect();
     for _ in 0..PASSES {
         for state in &mut states {
-            state.ledger = Ledger(caps.iter().zip(&used).map(|(c, u)| c.saturating_sub(*u)).collect());
+            state.ledger = Ledger(
+                caps.iter()
+                    .zip(&used)
+                    .map(|(c, u)| c.saturating_sub(*u))
+                    .collect(),
+            );
             greedy::improve(state);
-            used = caps.iter().zip(&state.ledger.0).map(|(c, left)| c - left).collect();
+            used = caps
+                .iter()
+                .zip(&state.ledger.0)
+                .map(|(c, left)| c - left)
+                .collect();
         }
     }
     let sites: Vec<Placement> = states
@@ -100,7 +113,11 @@ fn tolls(problem: &Problem<'_>, of_links: &[f64]) -> Tolls {
 fn on_links(problem: &Problem<'_>, dual: &Dual, links: usize) -> Vec<f64> {
     let mut out = vec![0.0; links];
     for (link, shared) in problem.far_links() {
-        out[link] += if shared.origin { dual.uses.origin } else { dual.uses.far };
+        out[link] += if shared.origin {
+            dual.uses.origin
+        } else {
+            dual.uses.far
+        };
     }
     for (bytes, pool) in dual.uses.fill.iter().zip(&problem.pools) {
         for link in problem.links_of(pool.members[0]) {
@@ -159,7 +176,11 @@ fn search(problems: &[Problem<'_>], caps: &[u64], spread: &impl Spread) -> Found
             .map(|l| {
                 let used: f64 = uses.iter().map(|u| u[l]).sum();
                 let left = (caps[l] as f64 - used) / (caps[l] as f64).max(1.0);
-                if of_links[l] <= 0.0 && left > 0.0 { 0.0 } else { left }
+                if of_links[l] <= 0.0 && left > 0.0 {
+                    0.0
+                } else {
+                    left
+                }
             })
             .collect();
         let norm: f64 = slope.iter().map(|g| g * g).sum();
@@ -179,7 +200,11 @@ fn search(problems: &[Problem<'_>], caps: &[u64], spread: &impl Spread) -> Found
 fn quotas(uses: &[Vec<f64>], caps: &[u64]) -> Vec<Vec<u64>> {
     let part = |site: &Vec<f64>, l: usize| {
         let all: f64 = uses.iter().map(|u| u[l]).sum();
-        let share = if all > 0.0 { site[l] / all } else { 1.0 / uses.len() as f64 };
+        let share = if all > 0.0 {
+            site[l] / all
+        } else {
+            1.0 / uses.len() as f64
+        };
         // Rounded down, and the sum of shares is 1 but for rounding: never more than the cap in all.
         (share * (1.0 - 1e-12) * caps[l] as f64) as u64
     };

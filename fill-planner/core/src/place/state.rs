@@ -130,7 +130,9 @@ impl<'p, 'a> State<'p, 'a> {
     }
     /// Bytes free on an appliance.
     pub fn free(&self, a: usize) -> u64 {
-        self.problem.limits[a].storage.saturating_sub(self.appliances[a].used)
+        self.problem.limits[a]
+            .storage
+            .saturating_sub(self.appliances[a].used)
     }
     /// Bytes used on an appliance.
     pub fn used(&self, a: usize) -> u64 {
@@ -199,7 +201,9 @@ impl<'p, 'a> State<'p, 'a> {
         let candidate = self.candidate(c);
         let copy = usize::from(self.copies[c]) + 1;
         let worth = self.problem.worth.copy(candidate.bundle, copy);
-        let net = self.problem.net(worth, candidate.size, self.problem.missing(candidate, a));
+        let net = self
+            .problem
+            .net(worth, candidate.size, self.problem.missing(candidate, a));
         match copy {
             1 => net - self.beyond_egress(self.problem.worth.drawn(candidate.bundle)),
             _ => net,
@@ -247,14 +251,21 @@ impl<'p, 'a> State<'p, 'a> {
             self.copies[c] -= 1;
         }
         let drawn = self.problem.worth.drawn(candidate.bundle);
-        let load = self.problem.worth.load(candidate.bundle, usize::from(self.copies[c]) + 1);
+        let load = self
+            .problem
+            .worth
+            .load(candidate.bundle, usize::from(self.copies[c]) + 1);
         let far = if self.copies[c] == 0 { candidate.far } else { 0 };
         let sign = if comes { 1.0 } else { -1.0 };
         if self.copies[c] == 0 {
             self.drawn += sign * drawn;
         }
         let book = |left: &mut u64, bytes: u64| {
-            *left = if comes { left.saturating_sub(bytes) } else { left.saturating_add(bytes) };
+            *left = if comes {
+                left.saturating_sub(bytes)
+            } else {
+                left.saturating_add(bytes)
+            };
         };
         for (link, shared) in self.problem.far_links() {
             if !shared.origin || candidate.origin {
@@ -281,15 +292,23 @@ impl<'p, 'a> State<'p, 'a> {
         }
         let candidate = self.candidate(c);
         let far = if self.copies[c] == 0 { candidate.far } else { 0 };
-        let mut over = self.problem.far_links().filter(|(_, l)| !l.origin || candidate.origin);
+        let mut over = self
+            .problem
+            .far_links()
+            .filter(|(_, l)| !l.origin || candidate.origin);
         over.all(|(link, _)| far <= self.ledger.0[link])
-            && self.problem.links_of(a).all(|link| missing <= self.ledger.0[link])
+            && self
+                .problem
+                .links_of(a)
+                .all(|link| missing <= self.ledger.0[link])
     }
 
     fn claim(&self, c: usize, a: usize, wins: bool) -> Claim {
         let (candidate, problem) = (self.candidate(c), self.problem);
         let held = candidate.size - problem.missing(candidate, a);
-        let load = problem.worth.load(candidate.bundle, usize::from(self.copies[c]) + 1);
+        let load = problem
+            .worth
+            .load(candidate.bundle, usize::from(self.copies[c]) + 1);
         let heat = candidate.first / candidate.size as f64;
         let egress = problem.site.appliances[a].egress as f64;
         Claim {
@@ -297,7 +316,9 @@ impl<'p, 'a> State<'p, 'a> {
             hot: problem.is_fast[a] && heat >= CLEARLY * problem.hot,
             takes_over: wins && problem.is_new[a],
             held,
-            intended: problem.present.intended[a].binary_search(&candidate.bundle).is_ok(),
+            intended: problem.present.intended[a]
+                .binary_search(&candidate.bundle)
+                .is_ok(),
             cold: !problem.is_fast[a] && heat <= problem.hot / CLEARLY,
             score: self.score(c, a),
         }
@@ -313,7 +334,10 @@ impl<'p, 'a> State<'p, 'a> {
     /// Worth of a candidate's copies: the first counts where most of it is held.
     pub fn worth_of(&self, c: usize) -> f64 {
         let candidate = self.candidate(c);
-        let mut missing: Vec<u64> = self.holders(c).map(|a| self.problem.missing(candidate, a)).collect();
+        let mut missing: Vec<u64> = self
+            .holders(c)
+            .map(|a| self.problem.missing(candidate, a))
+            .collect();
         missing.sort_unstable();
         let copies = missing.iter().zip(1..);
         copies
