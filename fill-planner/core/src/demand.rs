@@ -147,7 +147,7 @@ impl<'a> RegionDemand<'a> {
             });
         }
         out.unseen = out.unseen_density(bundles);
-        out.heat(rules);
+        out.heat(bundles, rules);
         let density: Vec<f32> = out
             .bundles
             .iter()
@@ -181,7 +181,7 @@ impl<'a> RegionDemand<'a> {
     }
 
     /// Marks the most drawn bundles.
-    fn heat(&mut self, rules: &Rules) {
+    fn heat(&mut self, bundles: &Bundles<'_>, rules: &Rules) {
         let expected = |b: u32| self.bundles[b as usize].expected;
         let mut order: Vec<u32> = (0..self.bundles.len() as u32)
             .filter(|b| expected(*b) > 0.0)
@@ -198,6 +198,12 @@ impl<'a> RegionDemand<'a> {
                 break;
             }
             sum += f64::from(demand.expected);
+        }
+        // What is of use only beside another needs as many copies of that.
+        for b in (1..self.bundles.len()).rev() {
+            if bundles.list[b].needs_previous {
+                self.bundles[b - 1].heat = self.bundles[b - 1].heat.max(self.bundles[b].heat);
+            }
         }
     }
 }

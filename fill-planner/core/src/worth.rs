@@ -57,6 +57,11 @@ impl<'a> Worth<'a> {
         self.demand.total * self.share
     }
 
+    /// How much depends on a bundle.
+    pub fn heat(&self, bundle: u32) -> Heat {
+        self.demand.bundles[bundle as usize].heat
+    }
+
     /// Bits a second that they are expected to draw of it in the busiest hour.
     pub fn peak(&self, bundle: u32) -> f64 {
         peak(self.drawn(bundle), self.rules)
@@ -87,7 +92,7 @@ impl<'a> Worth<'a> {
         }
         let peak = peak(drawn, self.rules);
         let relief = unserved(peak, self.carries, copy - 1) - unserved(peak, self.carries, copy);
-        let survival = match self.demand.bundles[bundle as usize].heat {
+        let survival = match self.heat(bundle) {
             Heat::Guarded if copy == 2 => 1.0,
             Heat::Survivor if copy == 2 => self.rules.loss_chance,
             _ => 0.0,

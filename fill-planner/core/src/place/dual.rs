@@ -4,7 +4,8 @@
 //! At given prices every bundle is looked at by itself: it takes as many copies as pay, on the cheapest appliances, those
 //! that hold it already first. What it then gains, summed, plus all capacities at their prices, is at least what any plan
 //! can be worth: that holds at whatever prices, so the search for good ones may stop at any time. Appliances that are alike
-//! share their prices, and requirements (a rendition beside a smaller one, pins) are left out: both can only raise the bound.
+//! share their prices, that a rendition is on the same appliance as the smaller one is left out (not that both are at the
+//! site), and so are pins: all that can only raise the bound.
 //!
 //! Prices move against what is over- or underused, each in the units of its own capacity, by Polyak's step towards a
 //! target that comes nearer when nothing is won. No randomness, no clock: the number of rounds depends on sizes alone.
@@ -194,12 +195,14 @@ pub fn evaluate(problem: &Problem<'_>, prices: &Prices, tolls: &Tolls) -> (f64, 
         others: Vec::new(),
     };
     let mut bound = 0.0;
-    for candidate in &problem.candidates {
-        // Most bundles do not pay by far.
-        if candidate.held == 0 && candidate.first < least * candidate.size as f64 {
-            continue;
-        }
-        bound += evaluation.take(candidate);
+    let chains = problem.candidates.chunk_by(|_, next| next.needs_previous);
+    for chain in chains {
+        bound += match chain {
+            // Most bundles do not pay by far.
+            [one] if one.held == 0 && one.first < least * one.size as f64 => 0.0,
+            [one] => evaluation.take(one),
+            _ => evaluation.take_chain(chain),
+        };
     }
     for (p, pool) in problem.pools.iter().enumerate() {
         bound += prices.storage[p] * pool.storage + prices.fill[p] * pool.fill;
@@ -213,10 +216,41 @@ pub fn evaluate(problem: &Problem<'_>, prices: &Prices, tolls: &Tolls) -> (f64, 
 impl Evaluation<'_, '_> {
     /// Takes the best way to hold a bundle and returns its gain.
     fn take(&mut self, c: &Candidate) -> f64 {
+        let way = self.best_way(c);
+        if way.gain <= 0.0 {
+            return 0.0;
+        }
+        self.list_appliances(c);
+        self.note(c, way);
+        way.gain
+    }
+
+    /// The same for bundles of which each is of use only beside the one before it: as many as pay together.
+    fn take_chain(&mut self, chain: &[Candidate]) -> f64 {
+        let ways: Vec<Way> = chain.iter().map(|c| self.best_way(c)).collect();
+        let (mut sum, mut best, mut count) = (0.0, 0.0, 0);
+        for (n, way) in ways.iter().enumerate() {
+            sum += way.gain;
+            if sum > best {
+                (best, count) = (sum, n + 1);
+            }
+        }
+        for (c, way) in chain.iter().zip(&ways).take(count) {
+            self.list_appliances(c);
+            self.note(c, *way);
+        }
+        best
+    }
+
+    /// The best way to hold at least one copy, whether it pays or not.
+    fn best_way(&mut self, c: &Candidate) -> Way {
         self.list_appliances(c);
         let fixed = c.far as f64 * (self.tolls.far + if c.origin { self.tolls.origin } else { 0.0 })
             + self.prices.egress * self.problem.worth.drawn(c.bundle);
-        let mut best = Way::default();
+        let mut best = Way {
+            gain: f64::NEG_INFINITY,
+            ..Way::default()
+        };
         let mut on_holders = -fixed;
         for holders in 0..=self.holders.len().min(usize::from(c.copies)) {
             if let Some((price, _)) = holders.checked_sub(1).map(|h| self.holders[h]) {
@@ -227,10 +261,7 @@ impl Evaluation<'_, '_> {
                 best = way;
             }
         }
-        if best.gain > 0.0 {
-            self.note(c, best);
-        }
-        best.gain
+        best
     }
 
     /// Who could hold a bundle: holders by price, others as pools by price, a pool once for each appliance.
@@ -267,14 +298,14 @@ impl Evaluation<'_, '_> {
 
     /// The best number of further copies on appliances that lack the bundle.
     fn with_others(&self, c: &Candidate, holders: usize, on_holders: f64) -> Way {
-        // Without any copy nothing fixed is paid, and nothing is gained.
-        let mut best = match holders {
-            0 => Way::default(),
-            _ => Way {
-                gain: on_holders,
-                holders,
-                others: 0,
+        let mut best = Way {
+            gain: if holders > 0 {
+                on_holders
+            } else {
+                f64::NEG_INFINITY
             },
+            holders,
+            others: 0,
         };
         let mut gain = on_holders;
         for (n, pool) in self.others.iter().enumerate() {

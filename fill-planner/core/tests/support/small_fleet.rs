@@ -9,7 +9,7 @@ use cdn_types::{
     },
 };
 use fill_core::{
-    History, Inputs, Policy, Rules,
+    History, InputError, Inputs, Policy, Rules,
     assemble::{Decided, Expect},
     bundle::Bundles,
     decide,
@@ -185,6 +185,14 @@ impl SmallFleet {
 
     /// Decides, and hands over the decisions with each site's problem.
     pub fn decide<R>(&self, then: impl FnOnce(&Decided<'_>, &[Problem<'_>]) -> R) -> R {
+        self.try_decide(then).unwrap()
+    }
+
+    /// The same, for inputs that may be wrong.
+    pub fn try_decide<R>(
+        &self,
+        then: impl FnOnce(&Decided<'_>, &[Problem<'_>]) -> R,
+    ) -> Result<R, InputError> {
         let history = History::before("2026-11-23".parse().unwrap(), &[]);
         let inputs = Inputs {
             number: PlanNumber(1),
@@ -202,7 +210,26 @@ impl SmallFleet {
                 .collect();
             then(decided, &problems)
         })
-        .unwrap()
+    }
+
+    /// What each appliance holds by the plan, as the snapshot lists it.
+    pub fn holds(&self, decided: &Decided<'_>) -> BTreeMap<OcaId, Vec<u32>> {
+        let mut holds = BTreeMap::new();
+        for (site, placed) in decided.fleet.sites.iter().zip(&decided.placement.sites) {
+            for (a, got) in site.appliances.iter().zip(&placed.appliances) {
+                let objects = got.chosen.iter().flat_map(|c| decided.bundles.range(c.bundle));
+                holds.insert(a.id.clone(), objects.map(|o| o as u32).collect());
+            }
+        }
+        holds
+    }
+
+    /// Appliances hold this and nothing else.
+    pub fn hold_exactly(&mut self, holds: &BTreeMap<OcaId, Vec<u32>>) {
+        self.fleet.objects = self.catalogue.objects.iter().map(|o| o.digest).collect();
+        for a in &mut self.fleet.appliances {
+            a.holds = holds.get(&a.id).cloned().unwrap_or_default();
+        }
     }
 }
 
