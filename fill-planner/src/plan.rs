@@ -12,7 +12,7 @@ use cdn_types::{
     api::v1::{Catalogue, FleetSnapshot},
     plan::Plan,
 };
-use fill_core::{History, Inputs, Policy, Rules};
+use fill_core::{History, Inputs, Rules};
 
 /// Plans from files, and writes or prints the outcome.
 pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
@@ -35,7 +35,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             fleet: &fleet,
             previous: previous.as_ref(),
             rules: Rules::default(),
-            policy: &Policy::default(),
+            policy: &args.method.policy()?,
         },
         args.method.method.predictor().as_ref(),
         &Threads::available(),

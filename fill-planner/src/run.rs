@@ -14,7 +14,7 @@ use cdn_types::{
     api::v1::DemandRow,
     time::{Date, Timestamp},
 };
-use fill_core::{History, Inputs, Policy, Rules, assemble::Planned, history::MAX_DAYS};
+use fill_core::{History, Inputs, Rules, assemble::Planned, history::MAX_DAYS};
 use std::time::Duration;
 
 /// Hours of demand asked for at once: a week.
@@ -93,6 +93,7 @@ async fn fetch_and_plan(
     date: Date,
     now: Timestamp,
 ) -> Result<Planned, PlannerError> {
+    let policy = args.method.policy()?;
     // The hour that runs is not known whole yet.
     let to = Hour::start_of(date).min(Hour::of(now));
     let from = Hour(to.0 - 24 * MAX_DAYS as i64);
@@ -124,7 +125,7 @@ async fn fetch_and_plan(
                 fleet: &fleet,
                 previous: previous.as_ref(),
                 rules: Rules::default(),
-                policy: &Policy::default(),
+                policy: &policy,
             },
             method.method.predictor().as_ref(),
             &Threads::available(),
@@ -157,6 +158,7 @@ fn summary(planned: &Planned, activated: bool) -> serde_json::Value {
         "appliances": parts.len(),
         "items": parts.iter().map(|p| p.items.len()).sum::<usize>(),
         "fill_bytes": reports.map(|a| a.added.0).sum::<u64>(),
+        "gap": planned.report.optimum.gap,
         "warnings": planned.report.warnings,
     })
 }

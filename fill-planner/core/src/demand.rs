@@ -20,16 +20,9 @@ pub enum Basis {
     Unseen,
 }
 
-/// How much depends on a bundle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Heat {
-    /// One copy will do.
-    Plain,
-    /// Among the most drawn that make up [`Rules::survival_share`].
-    Survivor,
-    /// Among the most drawn that make up [`Rules::guard_share`].
-    Guarded,
-}
+/// The most drawn bundles are guarded by a second copy up to [`Rules::guard_share`] of the bytes; from there to this many
+/// times as much the second copy's worth falls to nothing, so that demand which merely trembles moves no copies.
+const GUARD_FADES: f64 = 1.5;
 
 /// Expected bytes of every object in every region.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,8 +85,8 @@ pub struct BundleDemand {
     pub expected: f32,
     /// Where it comes from.
     pub basis: Basis,
-    /// How much depends on it.
-    pub heat: Heat,
+    /// What a second copy is worth for the case that an appliance fails, as a share of the first one's worth.
+    pub second: f32,
 }
 
 /// A region's expectations for every bundle of the catalogue.
@@ -143,11 +136,11 @@ impl<'a> RegionDemand<'a> {
             out.bundles.push(BundleDemand {
                 expected: expected as f32,
                 basis,
-                heat: Heat::Plain,
+                second: 0.0,
             });
         }
         out.unseen = out.unseen_density(bundles);
-        out.heat(bundles, rules);
+        out.weigh_seconds(bundles, rules);
         let density: Vec<f32> = out
             .bundles
             .iter()
@@ -180,8 +173,8 @@ impl<'a> RegionDemand<'a> {
             .map_or(f64::MIN_POSITIVE.sqrt(), |d| d / 2.0)
     }
 
-    /// Marks the most drawn bundles.
-    fn heat(&mut self, bundles: &Bundles<'_>, rules: &Rules) {
+    /// Weighs second copies of the most drawn bundles.
+    fn weigh_seconds(&mut self, bundles: &Bundles<'_>, rules: &Rules) {
         let expected = |b: u32| self.bundles[b as usize].expected;
         let mut order: Vec<u32> = (0..self.bundles.len() as u32)
             .filter(|b| expected(*b) > 0.0)
@@ -190,19 +183,24 @@ impl<'a> RegionDemand<'a> {
         let mut sum = 0.0;
         for b in order {
             let demand = &mut self.bundles[b as usize];
-            if sum < rules.guard_share * self.total {
-                demand.heat = Heat::Guarded;
-            } else if sum < rules.survival_share * self.total {
-                demand.heat = Heat::Survivor;
+            let (share, guard) = (sum / self.total, rules.guard_share);
+            let faded = (GUARD_FADES * guard - share) / (GUARD_FADES * guard - guard);
+            let guarded = if share < guard { 1.0 } else { faded.max(0.0) };
+            let survives = if share < rules.survival_share {
+                rules.loss_chance
             } else {
+                0.0
+            };
+            if guarded.max(survives) <= 0.0 {
                 break;
             }
+            demand.second = guarded.max(survives) as f32;
             sum += f64::from(demand.expected);
         }
         // What is of use only beside another needs as many copies of that.
         for b in (1..self.bundles.len()).rev() {
             if bundles.list[b].needs_previous {
-                self.bundles[b - 1].heat = self.bundles[b - 1].heat.max(self.bundles[b].heat);
+                self.bundles[b - 1].second = self.bundles[b - 1].second.max(self.bundles[b].second);
             }
         }
     }

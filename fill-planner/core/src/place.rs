@@ -218,9 +218,7 @@ pub fn place(
         let problem = problem(s);
         let tolls = dual::Tolls::none(&problem);
         let dual = dual::search(&problem, &tolls, dual::Prices::first(&problem), 1.0);
-        let mut state = State::new(&problem, Ledger(Vec::new()));
-        greedy::place(&mut state, &dual.prices, &tolls);
-        greedy::improve(&mut state);
+        let state = greedy::site(&problem, &Ledger(Vec::new()), &dual.prices, &tolls);
         finish(state, dual.bound)
     });
     let sum = |of: fn(&Score) -> f64| sites.iter().map(|p: &Placement| of(&p.score)).sum();

@@ -171,6 +171,16 @@ impl<'a> Sources<'a> {
         peers.chain(others).chain([origin]).collect()
     }
 
+    /// Whether an appliance gets any of a bundle from a neighbour that fetches it in the same night.
+    pub fn follows(&self, at: At, bundle: u32) -> bool {
+        let mut lacks = self.bundles.range(bundle).filter(|o| !self.holds(at, *o));
+        let site = self.places(at).1;
+        lacks.any(|object| {
+            let held_here = self.holders_of(object).iter().any(|h| site.contains(h));
+            !held_here && self.master(at, bundle, object).is_some()
+        })
+    }
+
     /// Whether two objects of one bundle have the same sources, whoever asks.
     pub fn alike(&self, one: usize, other: usize) -> bool {
         // Those that hold it and are no sources make a difference for who is the master.

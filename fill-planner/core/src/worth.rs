@@ -6,12 +6,7 @@
 //! ([`Rules::guard_share`]) the second copy counts as much as the first: they are to survive the loss of any one appliance.
 //! Worth falls from copy to copy, which is what makes the greedy choice and the bound of [`crate::place`] right.
 
-use crate::{
-    bundle::Bundles,
-    demand::{Heat, RegionDemand},
-    fleet::SiteFleet,
-    rules::Rules,
-};
+use crate::{bundle::Bundles, demand::RegionDemand, fleet::SiteFleet, rules::Rules};
 
 /// Seconds of a day.
 const SECONDS_A_DAY: f64 = 86_400.0;
@@ -57,9 +52,9 @@ impl<'a> Worth<'a> {
         self.demand.total * self.share
     }
 
-    /// How much depends on a bundle.
-    pub fn heat(&self, bundle: u32) -> Heat {
-        self.demand.bundles[bundle as usize].heat
+    /// What a second copy is worth for the case that an appliance fails, as a share of the first one's worth.
+    pub fn second(&self, bundle: u32) -> f64 {
+        f64::from(self.demand.bundles[bundle as usize].second)
     }
 
     /// Bits a second that they are expected to draw of it in the busiest hour.
@@ -92,11 +87,7 @@ impl<'a> Worth<'a> {
         }
         let peak = peak(drawn, self.rules);
         let relief = unserved(peak, self.carries, copy - 1) - unserved(peak, self.carries, copy);
-        let survival = match self.heat(bundle) {
-            Heat::Guarded if copy == 2 => 1.0,
-            Heat::Survivor if copy == 2 => self.rules.loss_chance,
-            _ => 0.0,
-        };
+        let survival = if copy == 2 { self.second(bundle) } else { 0.0 };
         drawn * (relief + survival).min(1.0)
     }
 

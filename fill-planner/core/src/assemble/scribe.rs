@@ -106,8 +106,9 @@ impl<'a> Scribe<'a> {
         size.saturating_sub(self.present.bytes(bundle, a))
     }
 
-    /// An appliance's bundles, most expected bytes here per byte to fill first; what is held counts whole. What another
-    /// requires comes before it.
+    /// An appliance's bundles in the order of filling: first what it holds or fetches itself, then what it copies from a
+    /// neighbour that fetches it in the same night, so that the neighbour has it by then. In each part the most expected
+    /// bytes here per byte to fill come first; what is held counts whole. What another requires comes before it.
     fn fill_order(&self, a: usize) -> Vec<Placed> {
         let value = |b: u32| {
             let here = self.expected(b) / self.copies(b).max(1) as f64;
@@ -117,15 +118,24 @@ impl<'a> Scribe<'a> {
             };
             here / cost as f64
         };
+        let follows = |b: u32| self.copies(b) > 1 && self.decided.sources.follows((self.index, a), b);
         let chosen = &self.placement.appliances[a].chosen;
-        let mut keyed: Vec<(f64, Placed)> = chosen.iter().map(|p| (value(p.bundle), *p)).collect();
+        let keyed = chosen.iter().map(|p| (follows(p.bundle), value(p.bundle), *p));
+        let mut keyed: Vec<(bool, f64, Placed)> = keyed.collect();
+        let needs = |p: &Placed| self.bundles.list[p.bundle as usize].needs_previous;
+        for n in 1..keyed.len() {
+            keyed[n].0 |= needs(&keyed[n].2) && keyed[n - 1].0;
+        }
         for n in (1..keyed.len()).rev() {
-            if self.bundles.list[keyed[n].1.bundle as usize].needs_previous {
-                keyed[n - 1].0 = keyed[n - 1].0.max(keyed[n].0);
+            if needs(&keyed[n].2) {
+                keyed[n - 1].1 = keyed[n - 1].1.max(keyed[n].1);
             }
         }
-        keyed.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.bundle.cmp(&y.1.bundle)));
-        keyed.into_iter().map(|(_, p)| p).collect()
+        keyed.sort_by(|x, y| {
+            let by_value = x.0.cmp(&y.0).then(y.1.total_cmp(&x.1));
+            by_value.then(x.2.bundle.cmp(&y.2.bundle))
+        });
+        keyed.into_iter().map(|(_, _, p)| p).collect()
     }
 
     fn part(&self, a: usize, order: &[Placed], drops: &[Drop]) -> AppliancePlan {

@@ -2,7 +2,8 @@
 //!
 //! Copies compete by what they are worth over what they take at the dual's prices: storage, fill and shared links. Whoever
 //! comes late finds no room. A copy that must be filled competes with a reduced worth, and one beside smaller renditions
-//! lends its worth to those that it requires.
+//! lends its worth to those that it requires. That is done twice, anew and beside what is held: nothing is moved that does
+//! not earn it.
 //!
 //! Then the last gaps are filled, and marginal copies are exchanged wherever an exchange gains: a bundle that found no room at
 //! its turn for one that came later, or for two.
@@ -10,7 +11,7 @@
 use super::{
     dual::{Prices, Tolls},
     problem::{Candidate, Problem},
-    state::{Fit, State},
+    state::{Fit, Ledger, State},
 };
 use std::{cmp::Ordering, collections::BinaryHeap};
 
@@ -18,6 +19,8 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 const EXCHANGED: usize = 96;
 /// Passes of exchange over a site.
 const PASSES: usize = 8;
+/// Share of a site's worth that a placement anew must bring over one that begins with what is held.
+const WORTH_MOVING: f64 = 0.005;
 /// A gain below this share of what is exchanged is rounding.
 const LEAST_GAIN: f64 = 1e-9;
 
@@ -59,10 +62,59 @@ struct Chooser<'q> {
     lent: Vec<f64>,
 }
 
-/// Places everything at a site, densest first.
-pub fn place(state: &mut State<'_, '_>, prices: &Prices, tolls: &Tolls) {
+/// Places a site: anew, and beginning with what is held. The latter is taken unless the former is worth clearly more, loads
+/// appliances less at the peak, or has a pin that the other has not.
+pub fn site<'p, 'a>(
+    problem: &'p Problem<'a>,
+    ledger: &Ledger,
+    prices: &Prices,
+    tolls: &Tolls,
+) -> State<'p, 'a> {
+    let mut anew = State::new(problem, ledger.clone());
+    place(&mut anew, prices, tolls);
+    improve(&mut anew);
+    if problem.present.held.is_empty() {
+        return anew;
+    }
+    let mut staying = State::new(problem, ledger.clone());
+    stay(&mut staying);
+    place(&mut staying, prices, tolls);
+    improve(&mut staying);
+    let better = anew.worth() > staying.worth() * (1.0 + WORTH_MOVING);
+    let lighter = anew.overload() < staying.overload() * (1.0 - WORTH_MOVING);
+    if better || lighter || anew.unmet_pins() < staying.unmet_pins() {
+        anew
+    } else {
+        staying
+    }
+}
+
+/// Gives everything back to those that hold it, but for what a new appliance wins.
+fn stay(state: &mut State<'_, '_>) {
+    let problem = state.problem;
+    let density = |c: &usize| problem.candidates[*c].first / problem.candidates[*c].size as f64;
+    let candidates = 0..problem.candidates.len();
+    let mut held: Vec<usize> = candidates.filter(|c| problem.candidates[*c].held > 0).collect();
+    held.sort_by(|x, y| density(y).total_cmp(&density(x)).then(x.cmp(y)));
+    let any_new = problem.is_new.contains(&true);
+    let empty = State::new(problem, state.ledger.clone());
+    let taken_over = |c: usize| any_new && empty.winner(c).is_some_and(|a| problem.is_new[a]);
+    for c in held.into_iter().filter(|c| !taken_over(*c)) {
+        for holder in problem.holders(&problem.candidates[c]) {
+            let a = holder.appliance as usize;
+            let whole = holder.bytes >= problem.candidates[c].size;
+            if whole && state.copies[c] < problem.candidates[c].copies && state.fit(c, a).is_some() {
+                state.give(c, a, Fit::Tonight);
+            }
+        }
+    }
+}
+
+/// Places everything at a site, densest first, beside what is placed already.
+fn place(state: &mut State<'_, '_>, prices: &Prices, tolls: &Tolls) {
     let chooser = Chooser::new(state.problem, prices, tolls);
     let mut offers: Vec<Offer> = (0..state.copies.len())
+        .filter(|c| state.copies[*c] < state.candidate(*c).copies)
         .map(|c| chooser.offer(state, c, None))
         .collect();
     offers.sort_unstable_by(|a, b| b.cmp(a));

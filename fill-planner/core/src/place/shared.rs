@@ -45,14 +45,13 @@ pub fn place(problems: &[Problem<'_>], spread: &impl Spread) -> FleetPlacement {
     let found = search(problems, &caps, spread);
     let quotas = quotas(&found.uses, &caps);
     let mut states: Vec<State<'_, '_>> = spread.each(problems.len(), &|s| {
-        let mut state = State::new(&problems[s], Ledger(quotas[s].clone()));
-        greedy::place(
-            &mut state,
+        let tolls = tolls(&problems[s], &found.tolls);
+        greedy::site(
+            &problems[s],
+            &Ledger(quotas[s].clone()),
             &found.duals[s].prices,
-            &tolls(&problems[s], &found.tolls),
-        );
-        greedy::improve(&mut state);
-        state
+            &tolls,
+        )
     });
     let spent = |states: &[State<'_, '_>], l: usize| -> u64 {
         let of = |(s, state): (usize, &State<'_, '_>)| quotas[s][l] - state.ledger.0[l];

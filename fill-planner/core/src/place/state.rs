@@ -150,14 +150,12 @@ impl<'p, 'a> State<'p, 'a> {
     /// The best place for one more copy, and when it can be there.
     pub fn choose(&self, c: usize) -> Option<(usize, Fit)> {
         let mut best: [Option<(Claim, usize)>; 2] = [None, None];
-        let n = self.appliances.len();
-        let score = |a: usize| self.score(c, a);
         let winner = if self.problem.is_new.contains(&true) {
-            (0..n).max_by(|a, b| score(*a).total_cmp(&score(*b)).then(b.cmp(a)))
+            self.winner(c)
         } else {
             None
         };
-        for a in 0..n {
+        for a in 0..self.appliances.len() {
             let Some(fit) = self.fit(c, a) else { continue };
             let claim = self.claim(c, a, winner == Some(a));
             let best = &mut best[usize::from(fit == Fit::Tomorrow)];
@@ -168,6 +166,12 @@ impl<'p, 'a> State<'p, 'a> {
         let [tonight, tomorrow] = best;
         let of = |found: Option<(Claim, usize)>, fit| found.map(|(_, a)| (a, fit));
         of(tonight, Fit::Tonight).or(of(tomorrow, Fit::Tomorrow))
+    }
+
+    /// Who wins a candidate by hashing alone.
+    pub fn winner(&self, c: usize) -> Option<usize> {
+        let score = |a: &usize| self.score(c, *a);
+        (0..self.appliances.len()).max_by(|a, b| score(a).total_cmp(&score(b)).then(b.cmp(a)))
     }
 
     /// Whether and when an appliance can take a candidate.
@@ -345,6 +349,24 @@ impl<'p, 'a> State<'p, 'a> {
                 let worth = self.problem.worth.copy(candidate.bundle, copy);
                 self.problem.net(worth, candidate.size, *missing)
             })
+            .sum()
+    }
+
+    /// Bits a second at the peak beyond what each appliance can send.
+    pub fn overload(&self) -> f64 {
+        let egress = self.problem.site.appliances.iter().map(|a| a.egress as f64);
+        self.appliances
+            .iter()
+            .zip(egress)
+            .map(|(got, e)| (got.load - e).max(0.0))
+            .sum()
+    }
+
+    /// Pinned copies that have no place.
+    pub fn unmet_pins(&self) -> usize {
+        let pinned = self.problem.candidates.iter().zip(&self.copies);
+        pinned
+            .map(|(c, copies)| usize::from(c.pinned.saturating_sub(*copies)))
             .sum()
     }
 
