@@ -1,17 +1,24 @@
-//! What one decision costs: a range, a request, a ranking, a night's plan. `cargo bench -p nightfill-benches`.
+//! What one decision costs: a range, a request, a look-up in the store's index, a ranking, a night's plan.
+//! `cargo bench -p nightfill-benches`.
 
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, Hour, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
+    BitsPerSecond, Bytes, Digester, FillWindow, Hour, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId,
+    TitleId,
     api::v1::{
         ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FillStatus,
         FleetSnapshot, Load, Site, TitleView,
     },
+    plan::PlanItem,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use oca_core::{
     decision::{Representation, decide},
     range::select,
     request::{Fields, Method},
+};
+use oca_server::{
+    namespace::Namespace,
+    store::{Budget, Store, partial::Blocks},
 };
 use std::{hint::black_box, net::IpAddr};
 
@@ -73,6 +80,56 @@ fn decisions(c: &mut Criterion) {
                 decide(Method::Get, &fields, Some(file), 16, 1).status
             });
         });
+    }
+    group.finish();
+}
+
+/// Objects in the store, and how many of them are filled.
+const OBJECTS: usize = 20_000;
+const FILLED: usize = 200;
+
+fn look_ups(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let budget = Budget {
+        storage: Bytes(1 << 40),
+        min_free: Bytes(0),
+    };
+    let store = Store::open(dir.path(), budget, 1).expect("an empty store");
+    let made = |n: usize| {
+        let data = n.to_le_bytes();
+        let mut digester = Digester::new();
+        digester.update(&data);
+        let (size, digest, blocks) = digester.finish();
+        let item = PlanItem {
+            digest,
+            size,
+            title: TitleId::new("title").expect("a valid id"),
+            path: format!("/t/title-{n}/0123456789abcdef/v-1080.mp4"),
+            media_type: "video/mp4".to_owned(),
+            from: vec![0],
+            expected: Bytes(0),
+            kept: false,
+        };
+        (data, item, Blocks { size, blocks })
+    };
+    let items: Vec<_> = (0..OBJECTS).map(|n| made(n).1).collect();
+    store.adopt(&items, &[]).expect("room for the index");
+    for n in 0..FILLED {
+        let (data, item, blocks) = made(n);
+        let partial = store.open_partial(item.digest, &blocks).expect("room");
+        partial.write_block(0, &data).expect("the object's bytes");
+        store.seal(&partial).expect("a whole object");
+    }
+    let mut group = c.benchmark_group("look up");
+    group.throughput(Throughput::Elements(1));
+    for (name, path) in [
+        ("held", items[FILLED / 2].path.as_str()),
+        ("planned, not held", items[OBJECTS / 2].path.as_str()),
+        ("unknown", "/t/title-7/0123456789abcdef/v-none.mp4"),
+    ] {
+        let expected = name == "held";
+        assert_eq!(store.find(path).is_some(), expected, "{name}");
+        group.bench_function(name, |b| b.iter(|| store.find(black_box(path)).is_some()));
     }
     group.finish();
 }
@@ -209,5 +266,5 @@ fn plans(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ranges, decisions, rankings, plans);
+criterion_group!(benches, ranges, decisions, look_ups, rankings, plans);
 criterion_main!(benches);

@@ -1,6 +1,10 @@
 //! The fill window: the hours of a site's local night in which its appliances may fill.
 
-use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
+use jiff::{
+    Timestamp, ToSpan,
+    civil::{Date, Time},
+    tz::TimeZone,
+};
 use serde::{Deserialize, Serialize};
 
 /// Hours of local time in which a site's appliances fill, every day. `start` = `end` means the whole day.
@@ -97,6 +101,22 @@ impl FillWindow {
             .unwrap_or(now)
     }
 
+    /// Length in seconds of the window that ends on this day: an hour less or more where the clock changes in it.
+    pub fn seconds_until(&self, end_day: Date) -> u64 {
+        let at = |day: Date, time: Time| day.to_datetime(time).to_zoned_datetime(self.zone.clone()).ok();
+        let start_day = match self.start < self.end {
+            true => end_day,
+            false => end_day.yesterday().unwrap_or(end_day),
+        };
+        let length = at(start_day, self.start)
+            .zip(at(end_day, self.end))
+            .map(|(start, end)| {
+                let seconds = end.timestamp().as_second() - start.timestamp().as_second();
+                u64::try_from(seconds).unwrap_or(0) // a window in the hour that is left out
+            });
+        length.unwrap_or_else(|| self.seconds())
+    }
+
     /// Length on an ordinary day, in seconds (1 to 86,400).
     pub fn seconds(&self) -> u64 {
         let of_day = |t: Time| i64::from(t.hour()) * 3600 + i64::from(t.minute()) * 60;
@@ -161,6 +181,26 @@ mod tests {
             w.next_open(at("2026-03-28T20:00:00Z")),
             at("2026-03-29T01:00:00Z")
         );
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_the_clock_makes_it() {
+        let day = |text: &str| text.parse::<Date>().unwrap();
+        let hours = |start, end, day| {
+            let w = FillWindow::new(start, end, "Europe/Amsterdam").unwrap();
+            w.seconds_until(day) as f64 / 3600.0
+        };
+        let (spring, autumn, plain) = (day("2026-03-29"), day("2026-10-25"), day("2026-11-24"));
+        for (start, end, wanted) in [
+            ("02:00", "14:00", [11.0, 13.0, 12.0]),
+            ("22:00", "06:00", [7.0, 9.0, 8.0]),
+            ("14:00", "20:00", [6.0, 6.0, 6.0]),
+            ("02:00", "02:00", [24.0, 24.0, 24.0]), // a whole day, to the hour before the clock changes
+            ("02:10", "02:50", [40.0 / 60.0, 40.0 / 60.0, 40.0 / 60.0]), // moved into the hour that there is
+        ] {
+            let found = [spring, autumn, plain].map(|d| hours(start, end, d));
+            assert_eq!(found, wanted, "{start} to {end}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The operator's page at `/`, the player's page at `/player`, and the players themselves.
+//! The operator's page at `/`, a plan's page at `/plan`, the player's page at `/player`, and the players themselves.
 //!
 //! The pages are plain HTML, CSS and JavaScript compiled into the program, so that one file is all that an operator
 //! installs, and nothing is ever fetched from the network at run time. They know no more than any API client: they
-//! draw what `GET /v1/overview`, `/v1/titles` and `/v1/origin` answer, hence this router needs no state of the store.
+//! draw what `GET /v1/overview`, `/v1/plans/{n}/report`, `/v1/titles` and the like answer, hence this router needs no state of the store.
 //!
 //! The players (hls.js, dash.js, Shaka) are large, have licences of their own and change more often than this program:
 //! npm installs them beside it (`control-plane/web`), and `--players` names that folder. Only the files of [`PLAYERS`]
@@ -75,13 +75,16 @@ macro_rules! asset {
 
 const ASSETS: &[Asset] = &[
     asset!("/", HTML, OPERATOR_POLICY, "operator.html"),
+    asset!("/plan", HTML, OPERATOR_POLICY, "plan.html"),
     asset!("/player", HTML, PLAYER_POLICY, "player.html"),
     asset!("/assets/common.css", CSS, ASSET_POLICY, "common.css"),
     asset!("/assets/operator.css", CSS, ASSET_POLICY, "operator.css"),
+    asset!("/assets/plan.css", CSS, ASSET_POLICY, "plan.css"),
     asset!("/assets/player.css", CSS, ASSET_POLICY, "player.css"),
     asset!("/assets/dom.js", SCRIPT, ASSET_POLICY, "dom.js"),
     asset!("/assets/format.js", SCRIPT, ASSET_POLICY, "format.js"),
     asset!("/assets/operator.js", SCRIPT, ASSET_POLICY, "operator.js"),
+    asset!("/assets/plan.js", SCRIPT, ASSET_POLICY, "plan.js"),
     asset!("/assets/player.js", SCRIPT, ASSET_POLICY, "player.js"),
     asset!("/assets/engines.js", SCRIPT, ASSET_POLICY, "engines.js"),
     asset!("/assets/icon.svg", SVG, ASSET_POLICY, "icon.svg"),

@@ -49,6 +49,8 @@ pub fn router() -> (Router<Shared>, OpenApi) {
         .routes(routes!(plans::list, plans::publish))
         .routes(routes!(plans::get))
         .routes(routes!(plans::activate))
+        .routes(routes!(plans::get_report, plans::put_report))
+        .routes(routes!(plans::get_review, plans::put_review))
         .routes(routes!(fleet::snapshot))
         .routes(routes!(demand::query, demand::import))
         .routes(routes!(steering::report))

@@ -112,7 +112,10 @@ impl Store {
 }
 
 fn migrator() -> Migrator {
-    let steps = [("first schema", include_str!("store/schema.sql"))];
+    let steps = [
+        ("first schema", include_str!("store/schema.sql")),
+        ("notes of plans", include_str!("store/plan_notes.sql")),
+    ];
     let migrations = steps.iter().zip(1..).map(|((name, sql), version)| {
         Migration::new(
             version,

@@ -21,13 +21,46 @@ pub struct Cli {
     pub log: String,
 }
 
-/// The two ways to run.
+/// The ways to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Plans from files, and writes plan-N.json, report-N.md and report-N.json.
     Plan(PlanArgs),
     /// Plans from the control plane's data and publishes the plan there; for cron.
     Run(RunArgs),
+    /// Sets a plan against the demand of its day, and leaves the outcome with the control plane; for cron, once the day is over.
+    Review(ReviewArgs),
+}
+
+/// Which control plane, and who asks.
+#[derive(Debug, Clone, Args)]
+pub struct AccessArgs {
+    /// The control plane, e.g. `http://127.0.0.1:8000`.
+    #[arg(long, value_name = "URL", env = "NIGHTFILL_CONTROL")]
+    pub control: String,
+    /// Token with the planner role; `nightfill token planner` or `control-plane token --role planner` makes one.
+    #[arg(long, env = "NIGHTFILL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// File that holds the token, used before --token; what is in the command line is seen by other users of the machine.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `review`.
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    /// Which control plane, and who asks.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// The plan. Default: the newest whose day is over.
+    #[arg(long, value_name = "N")]
+    pub plan: Option<u64>,
+    /// Demand of the day, CSV as `plan` takes it, instead of what the control plane knows: for what is replayed or simulated.
+    #[arg(long, num_args = 1..)]
+    pub demand: Vec<PathBuf>,
+    /// Print the outcome, and leave nothing with the control plane.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `plan`.
@@ -63,17 +96,11 @@ pub struct PlanArgs {
 }
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// The control plane, e.g. `http://127.0.0.1:8000`.
-    #[arg(long, value_name = "URL", env = "NIGHTFILL_CONTROL")]
-    pub control: String,
-    /// Token with the planner role; `nightfill token planner` or `control-plane token --role planner` makes one.
-    #[arg(long, env = "NIGHTFILL_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-    /// File that holds the token, used before --token; what is in the command line is seen by other users of the machine.
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// Which control plane, and who asks.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// The day to plan: `today`, `tomorrow` (universal time) or a date.
     #[arg(long, default_value = "tomorrow")]
     pub date: Day,
@@ -92,6 +119,12 @@ pub struct RunArgs {
     /// Lock file against double runs. Default: one per control plane in the folder for temporary files.
     #[arg(long)]
     pub lock: Option<PathBuf>,
+    /// Folder that runs share: the last forecast made of fresh demand is kept there, and stands in when demand does not come.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// File for monitoring, in the format of node_exporter's textfile collector (`*.prom`).
+    #[arg(long, value_name = "FILE")]
+    pub textfile: Option<PathBuf>,
     /// How to forecast and to break ties.
     #[command(flatten)]
     pub method: MethodArgs,

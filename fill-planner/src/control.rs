@@ -9,7 +9,7 @@ use cdn_types::{
     plan::Plan,
 };
 use reqwest::{Client, RequestBuilder, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
 /// Seconds to wait for a connection.
@@ -76,6 +76,8 @@ pub struct Control {
 impl Control {
     /// `base` is `http://host:port`.
     pub fn new(base: &str, token: Option<String>) -> Result<Self, String> {
+        // An error means that a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
             .timeout(Duration::from_secs(ANSWER_SECONDS))
@@ -123,6 +125,31 @@ impl Control {
                 }
             }
             Err(e) => Err(e),
+        }
+    }
+
+    /// Leaves what is to be said of a plan; `kind` is `report` or `review`.
+    pub async fn note<T: Serialize>(
+        &self,
+        number: PlanNumber,
+        kind: &str,
+        note: &T,
+    ) -> Result<(), ControlError> {
+        let address = format!("{}/v1/plans/{number}/{kind}", self.base);
+        let call = format!("PUT {address}");
+        let make = || self.client.put(&address).json(note);
+        self.ask::<serde::de::IgnoredAny>(&call, make).await.map(|_| ())
+    }
+
+    /// What was left of a plan; absent = nothing.
+    pub async fn noted<T: DeserializeOwned>(
+        &self,
+        number: PlanNumber,
+        kind: &str,
+    ) -> Result<Option<T>, ControlError> {
+        match self.get(&format!("/v1/plans/{number}/{kind}")).await {
+            Err(ControlError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(None),
+            other => other.map(Some),
         }
     }
 

@@ -2,7 +2,7 @@
 //! files or from the control plane, has fill-core plan, and writes or publishes the outcome.
 //!
 //! Two ways to run, both a single pass that ends: `plan` on files (nothing on the network) and `run` for cron
-//! (nothing on disk but a lock). Everything that can go wrong has an exit code of its own, see [`error`].
+//! (nothing on disk but a lock, and what `--state`, `--textfile` and `--out` ask for). Everything that can go wrong has an exit code of its own, see [`error`].
 
 pub mod cli;
 pub mod control;
@@ -13,5 +13,8 @@ pub mod lock;
 pub mod output;
 pub mod plan;
 pub mod retry;
+pub mod review;
 pub mod run;
 pub mod spread;
+pub mod state;
+pub mod textfile;

@@ -56,6 +56,16 @@ pub enum LoadError {
         /// What is wrong.
         problem: String,
     },
+    /// A document of another release.
+    #[error("{}: it has format {found}, this release reads format {known}; remove it, it is made anew", .file.display())]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The one that is known.
+        known: u32,
+    },
     /// A JSON document is not what it should be.
     #[error("{}: line {line}, column {column}: {problem}; expected {what}", .file.display())]
     Json {

@@ -3,7 +3,7 @@
 use clap::Parser;
 use fill_planner::{
     cli::{Cli, Command},
-    plan, run,
+    plan, review, run,
 };
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => run::run(args),
+        Command::Review(args) => review::review(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,7 +31,8 @@ pub fn report_json(report: &PlanReport) -> Vec<u8> {
     json(report)
 }
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
+/// A document as JSON, ending with a line break.
+pub fn json(value: &impl serde::Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).expect("plain data with text keys is always JSON");
     text.push(b'\n');
     text
@@ -39,10 +40,7 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 /// Writes `plan-N.json`, `report-N.md` and `report-N.json` and returns the plan's path.
 pub fn write(dir: &Path, planned: &Planned) -> Result<PathBuf, OutputError> {
-    std::fs::create_dir_all(dir).map_err(|source| OutputError::Write {
-        file: dir.to_owned(),
-        source,
-    })?;
+    make_folder(dir)?;
     let number = planned.plan.number;
     let plan = dir.join(format!("plan-{number}.json"));
     let text = plan_json(&planned.plan);
@@ -61,6 +59,14 @@ pub fn write(dir: &Path, planned: &Planned) -> Result<PathBuf, OutputError> {
     Ok(plan)
 }
 
+/// Makes a folder if it is not there.
+pub fn make_folder(dir: &Path) -> Result<(), OutputError> {
+    std::fs::create_dir_all(dir).map_err(|source| OutputError::Write {
+        file: dir.to_owned(),
+        source,
+    })
+}
+
 /// Numbers of the plans in a folder.
 pub fn numbers(dir: &Path) -> Vec<PlanNumber> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -73,7 +79,8 @@ pub fn numbers(dir: &Path) -> Vec<PlanNumber> {
         .collect()
 }
 
-fn replace(file: &Path, text: &[u8]) -> Result<(), OutputError> {
+/// Writes a file whole, or leaves what there was.
+pub fn replace(file: &Path, text: &[u8]) -> Result<(), OutputError> {
     let wrong = |source| OutputError::Write {
         file: file.to_owned(),
         source,

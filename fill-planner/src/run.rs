@@ -1,21 +1,24 @@
-//! `fill-planner run`: fetches what is known, plans, publishes; one pass, for cron.
+//! `fill-planner run`: fetches what is known, plans, publishes; one pass, for cron. What it came to is told to monitoring however it
+//! ended, but for a run that finds another one under way, which will tell itself.
 
 use crate::{
-    cli::{RunArgs, next_number},
+    cli::{AccessArgs, RunArgs, next_number},
     control::{Control, ControlError},
     diff,
     error::PlannerError,
     lock::{self, RunLock},
     output,
     spread::Threads,
+    state::State,
+    textfile::{self, Figures, Outcome},
 };
 use cdn_types::{
     Hour,
     api::v1::DemandRow,
     time::{Date, Timestamp},
 };
-use fill_core::{History, Inputs, Rules, assemble::Planned, history::MAX_DAYS};
-use std::time::Duration;
+use fill_core::{Given, History, Inputs, Rules, assemble::Planned, history::MAX_DAYS, promise::promise};
+use std::time::{Duration, Instant};
 
 /// Hours of demand asked for at once: a week.
 const HOURS_AT_ONCE: usize = 7 * 24;
@@ -24,19 +27,32 @@ const MAKE_TOKEN: &str = "`nightfill token planner --name cron` makes one";
 
 /// Runs once, under the lock and the deadline.
 pub fn run(args: RunArgs) -> Result<(), PlannerError> {
-    // An error means that a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let token = token(&args)?;
+    let (started, textfile) = (Instant::now(), args.textfile.clone());
+    let (result, plan) = match run_once(args) {
+        Ok(figures) => (Ok(()), Some(figures)),
+        Err(PlannerError::Locked(file)) => return Err(PlannerError::Locked(file)),
+        Err(error) => (Err(error), None),
+    };
+    let Some(file) = textfile else { return result };
+    let outcome = Outcome {
+        ended: Timestamp::now().as_second(),
+        took: started.elapsed(),
+        code: result.as_ref().err().map_or(0, PlannerError::exit_code),
+        plan,
+    };
+    let told = textfile::write(&file, &outcome).map_err(PlannerError::from);
+    result.and(told) // what went wrong first is what is to be mended
+}
+
+fn run_once(args: RunArgs) -> Result<Figures, PlannerError> {
+    let token = token(&args.access, args.dry_run)?;
     let file = args
         .lock
         .clone()
-        .unwrap_or_else(|| lock::default_file(&args.control));
+        .unwrap_or_else(|| lock::default_file(&args.access.control));
     let _lock = RunLock::take(&file)?;
-    let control = Control::new(&args.control, token).map_err(PlannerError::Usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| PlannerError::Internal(format!("cannot start the runtime: {e}")))?;
+    let control = Control::new(&args.access.control, token).map_err(PlannerError::Usage)?;
+    let runtime = runtime()?;
     let (deadline, now) = (args.deadline, Timestamp::now());
     let outcome = runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(deadline), night(&control, args, now)).await
@@ -46,7 +62,16 @@ pub fn run(args: RunArgs) -> Result<(), PlannerError> {
     outcome.map_err(|_| PlannerError::Deadline(deadline))?
 }
 
-fn token(args: &RunArgs) -> Result<Option<String>, PlannerError> {
+/// What calls to the control plane run on.
+pub fn runtime() -> Result<tokio::runtime::Runtime, PlannerError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| PlannerError::Internal(format!("cannot start the runtime: {e}")))
+}
+
+/// The caller's token; a run that only looks needs none.
+pub fn token(args: &AccessArgs, dry_run: bool) -> Result<Option<String>, PlannerError> {
     let (token, from) = match &args.token_file {
         None => (args.token.clone(), "--token or NIGHTFILL_TOKEN".to_owned()),
         Some(file) => {
@@ -58,33 +83,70 @@ fn token(args: &RunArgs) -> Result<Option<String>, PlannerError> {
     };
     match token.map(|t| t.trim().to_owned()) {
         Some(token) if token.is_empty() => Err(PlannerError::Usage(format!("{from} is empty. {MAKE_TOKEN}"))),
-        None if !args.dry_run => Err(PlannerError::Usage(format!(
+        None if !dry_run => Err(PlannerError::Usage(format!(
             "publishing a plan needs a token: give --token-file FILE, or --dry-run. {MAKE_TOKEN}"
         ))),
         token => Ok(token),
     }
 }
 
-async fn night(control: &Control, args: RunArgs, now: Timestamp) -> Result<(), PlannerError> {
+async fn night(control: &Control, args: RunArgs, now: Timestamp) -> Result<Figures, PlannerError> {
     let today = Hour::of(now).date();
     let date = args.date.date(today);
-    let planned = fetch_and_plan(control, &args, date, now).await?;
+    let (planned, basis) = fetch_and_plan(control, &args, date, now).await?;
+    let figures = figures(&planned, &basis);
     for warning in &planned.report.warnings {
         tracing::warn!("{warning}");
     }
     if args.dry_run {
         print!("{}", diff::render(&planned.report));
-        return Ok(());
+        return Ok(figures);
+    }
+    if let (Some(dir), Basis::Fresh(forecast, history)) = (&args.state, &basis) {
+        State::new(dir).keep(history, forecast)?;
     }
     if let Some(dir) = &args.out {
         output::write(dir, &planned)?;
     }
     control.publish(&planned.plan).await?;
+    if let Err(error) = control.note(planned.plan.number, "report", &planned.report).await {
+        tracing::warn!("the plan is published, its reasons are not: {error}"); // appliances need the plan alone
+    }
     if args.activate {
         control.activate(planned.plan.number).await?;
     }
     println!("{}", summary(&planned, args.activate));
-    Ok(())
+    Ok(figures)
+}
+
+/// What a plan is made of.
+enum Basis {
+    /// Demand that came in time; the forecast made of it is worth keeping.
+    Fresh(Given, History),
+    /// Nothing recent: a kept forecast, or what there is.
+    Stale { kept: bool, age: Option<u32> },
+}
+
+/// The forecast of the night, and what it rests on.
+fn forecast(args: &RunArgs, history: History) -> Result<(Given, Basis), PlannerError> {
+    let predictor = args.method.method.predictor();
+    let made = Given {
+        name: predictor.name().to_owned(),
+        forecast: predictor.predict(&history),
+    };
+    if !history.is_stale() {
+        return Ok((made.clone(), Basis::Fresh(made, history)));
+    }
+    let age = history.days().first().map(|_| history.age(0));
+    let kept = match &args.state {
+        Some(dir) => State::new(dir).last()?,
+        None => None,
+    };
+    let basis = Basis::Stale {
+        kept: kept.is_some(),
+        age,
+    };
+    Ok((kept.unwrap_or(made), basis))
 }
 
 async fn fetch_and_plan(
@@ -92,7 +154,7 @@ async fn fetch_and_plan(
     args: &RunArgs,
     date: Date,
     now: Timestamp,
-) -> Result<Planned, PlannerError> {
+) -> Result<(Planned, Basis), PlannerError> {
     let policy = args.method.policy()?;
     // The hour that runs is not known whole yet.
     let to = Hour::start_of(date).min(Hour::of(now));
@@ -114,27 +176,55 @@ async fn fetch_and_plan(
         None => None,
     };
     let number = next_number(plans.iter().map(|p| p.number));
-    let method = args.method.clone();
+    let args = args.clone();
     let work = move || {
-        fill_core::plan_spread(
-            &Inputs {
-                number,
-                seed: method.seed,
-                history: &History::before(date, &rows),
-                catalogue: &catalogue,
-                fleet: &fleet,
-                previous: previous.as_ref(),
-                rules: Rules::default(),
-                policy: &policy,
-            },
-            method.method.predictor().as_ref(),
-            &Threads::available(),
-        )
+        let history = History::before(date, &rows);
+        let (forecast, basis) = forecast(&args, history.clone())?;
+        let inputs = Inputs {
+            number,
+            seed: args.method.seed,
+            history: &history,
+            catalogue: &catalogue,
+            fleet: &fleet,
+            previous: previous.as_ref(),
+            rules: Rules::default(),
+            policy: &policy,
+        };
+        let mut planned = fill_core::plan_spread(&inputs, &forecast, &Threads::available())?;
+        if let Basis::Fresh(..) = basis {
+            let predictor = args.method.method.predictor();
+            let expected = planned.report.hit_share();
+            planned.report.promise = promise(&inputs, predictor.as_ref(), &rows, expected)?;
+        }
+        if let Basis::Stale { kept: true, .. } = basis {
+            let warning = format!("no fresh demand came; the forecast is {}", forecast.name);
+            planned.report.warnings.push(warning);
+        }
+        Ok((planned, basis))
     };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| PlannerError::Internal(format!("planning died: {e}")))?
-        .map_err(PlannerError::from)
+}
+
+fn figures(planned: &Planned, basis: &Basis) -> Figures {
+    let sites = &planned.report.sites;
+    let (kept_forecast, demand_age_days) = match basis {
+        Basis::Fresh(_, history) => (false, Some(history.age(0))),
+        Basis::Stale { kept, age } => (*kept, *age),
+    };
+    Figures {
+        number: planned.plan.number.0,
+        fill_bytes: sites.iter().flat_map(|s| &s.appliances).map(|a| a.added.0).sum(),
+        expected_bytes: sites.iter().map(|s| s.expected.0).sum(),
+        expected_hit_bytes: sites
+            .iter()
+            .map(|s| s.expected.0 as f64 * s.hit_share.unwrap_or(0.0))
+            .sum(),
+        warnings: planned.report.warnings.len(),
+        demand_age_days,
+        kept_forecast,
+    }
 }
 
 /// Demand of a span, asked for in pieces: an answer has a limit of rows.

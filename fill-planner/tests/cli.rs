@@ -272,6 +272,7 @@ fn serve(world: &World, mut publish: impl FnMut(&Asked) -> (u16, String) + Send 
     let fleet = serde_json::to_string(&world.fleet).unwrap();
     let demand = world.demand.clone();
     let mut published: Option<String> = None;
+    let mut notes = std::collections::BTreeMap::new();
     FakeControl::start(Box::new(move |asked| {
         let path = asked.call.split('?').next().unwrap_or_default();
         match path {
@@ -286,6 +287,11 @@ fn serve(world: &World, mut publish: impl FnMut(&Asked) -> (u16, String) + Send 
                 answer
             }
             "POST /v1/plans/1/activate" => (200, "{}".into()),
+            "PUT /v1/plans/1/report" | "PUT /v1/plans/1/review" => {
+                notes.insert(path.replace("PUT", "GET"), asked.body.clone());
+                (200, "{}".into())
+            }
+            path if notes.contains_key(path) => (200, notes[path].clone()),
             other => (
                 404,
                 format!("{{\"type\":\"\",\"title\":\"\",\"status\":404,\"detail\":\"no {other}\"}}"),
@@ -360,6 +366,131 @@ fn run_publishes_and_activates() {
         weeks.iter().collect::<Vec<_>>()
     );
     assert!(dir.path().join("o/plan-1.json").exists());
+}
+
+/// A control plane that has lost its demand.
+fn serve_no_demand(world: &World) -> FakeControl {
+    let mut data = serve_data(world);
+    FakeControl::start(Box::new(move |asked| match asked.call.as_str() {
+        "POST /v1/plans" => (201, "{}".into()),
+        _ => data(asked),
+    }))
+}
+
+#[test]
+fn a_night_without_demand_is_planned_from_the_last_good_forecast() {
+    let world = World::new(SHAPE);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (state, metrics) = (path("state"), path("planner.prom"));
+    let options = ["--state", &state, "--textfile", &metrics];
+    let metric = |name: &str| -> f64 {
+        let text = read(Path::new(&metrics));
+        let value = text
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("nightfill_planner_{name} ")));
+        value
+            .unwrap_or_else(|| panic!("{name} in {text}"))
+            .parse()
+            .unwrap()
+    };
+    let hits = |out: &Output| -> f64 {
+        assert!(out.status.success(), "{}", stderr(out));
+        metric("expected_hit_bytes")
+    };
+    let well = serve(&world, |_| (201, "{}".into()));
+    let fresh = hits(&run(&well.url(), dir.path(), &options));
+    assert!(fresh > 0.0);
+    assert_eq!((metric("exit_code"), metric("kept_forecast")), (0.0, 0.0));
+
+    // Without the state nothing is expected; with it, what was expected the night before.
+    let lost = serve_no_demand(&world);
+    let blind = run(&lost.url(), dir.path(), &options[2..]);
+    assert_eq!((hits(&blind), metric("kept_forecast")), (0.0, 0.0));
+    let out = run(&lost.url(), dir.path(), &options);
+    assert_eq!((hits(&out), metric("kept_forecast")), (fresh, 1.0));
+    assert!(
+        stderr(&out).contains("the forecast is weekday-aware decayed mean, kept from 2026-11-23"),
+        "{}",
+        stderr(&out)
+    );
+
+    // A run that fails says so, and when one last succeeded.
+    let succeeded = metric("last_success_timestamp_seconds");
+    let refusing = serve(&world, |_| (403, "{}".into()));
+    assert_eq!(run(&refusing.url(), dir.path(), &options).status.code(), Some(5));
+    assert_eq!(metric("exit_code"), 5.0);
+    assert_eq!(metric("last_success_timestamp_seconds"), succeeded);
+}
+
+#[test]
+fn a_review_sets_the_plan_against_its_day() {
+    let world = World::new(Shape {
+        storage_percent: 15,
+        ..SHAPE
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let control = serve(&world, |_| (201, "{}".into()));
+    let out = run(&control.url(), dir.path(), &["--activate"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let last_put = |kind: &str| -> serde_json::Value {
+        let asked = control.asked();
+        let put = asked
+            .iter()
+            .rev()
+            .find(|a| a.call == format!("PUT /v1/plans/1/{kind}"));
+        serde_json::from_str(&put.unwrap().body).unwrap()
+    };
+    let promise = &last_put("report")["promise"];
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let (low, high) = (number(&promise["low"]), number(&promise["high"]));
+    assert!(
+        0.0 < low && low <= number(&promise["hit_share"]) && high <= 1.0,
+        "{promise}"
+    );
+    assert_eq!(promise["days"], 7);
+
+    // The day comes as the one before it, and then one that nobody could expect.
+    let day = |objects: &dyn Fn(&DemandRow) -> cdn_types::ObjectDigest| -> Vec<DemandRow> {
+        let last = world.demand.iter().map(|r| r.hour.0).max().unwrap() / 24 * 24;
+        let newest = world.demand.iter().filter(|r| r.hour.0 >= last);
+        let next = |r: &DemandRow| DemandRow {
+            hour: cdn_types::Hour(r.hour.0 + 24),
+            object: objects(r),
+            ..r.clone()
+        };
+        newest.map(next).collect()
+    };
+    let review = |rows: Vec<DemandRow>| {
+        let file = dir.path().join("day.csv");
+        std::fs::write(&file, csv(&rows)).unwrap();
+        let out = planner()
+            .args([
+                "review",
+                "--control",
+                &control.url(),
+                "--token",
+                "secret",
+                "--demand",
+            ])
+            .arg(&file)
+            .args(["--plan", "1"])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", stderr(&out));
+        (stdout(&out), last_put("review"))
+    };
+    let (said, same) = review(day(&|r| r.object));
+    assert_eq!(same["kept"], true, "{said} {same}");
+    assert!(said.contains("; as promised: "), "{said}");
+    assert!(number(&same["hit"]) <= number(&same["demand"]));
+    let (said, strange) = review(day(&|_| cdn_types::ObjectDigest::of(b"never seen")));
+    assert_eq!((&strange["hit"], &strange["kept"]), (&0.into(), &false.into()));
+    assert!(
+        said.contains(" 0.0 % of the bytes") && said.contains("NOT as promised"),
+        "{said}"
+    );
+    assert_eq!(strange["misses"][0]["title"], serde_json::Value::Null);
 }
 
 #[test]

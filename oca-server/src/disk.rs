@@ -4,6 +4,7 @@
 mod access;
 mod cold;
 mod engine;
+mod lent;
 mod queue;
 mod residency;
 #[cfg(test)]
@@ -16,8 +17,10 @@ use crate::{
     sys::{arena::Span, cache},
 };
 pub use access::Access;
+use bytes::Bytes;
 pub use cold::ColdStream;
 use engine::Engine;
+use lent::Lender;
 use oca_core::range::Slice;
 use queue::Queue;
 use residency::Residency;
@@ -55,6 +58,7 @@ impl ReadError {
 pub struct Disk {
     pool: Rc<Pool>,
     residency: Residency,
+    lender: Lender,
     queue: Rc<Queue>,
     /// The task that reads from drives, from the first cold read on.
     reader: OnceCell<AbortHandle>,
@@ -66,6 +70,7 @@ impl Disk {
         Self {
             pool: Rc::default(),
             residency: Residency::default(),
+            lender: Lender::default(),
             queue: Rc::new(Queue::new(memory, metrics)),
             reader: OnceCell::new(),
         }
@@ -123,6 +128,16 @@ impl Disk {
             }
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// The slice's bytes where they lie in memory, if they stay there; absent = [read](Self::read_now) them. What is lent must not
+    /// leave the machine once the file [is broken](Access::is_broken).
+    pub fn lend(&self, file: &OpenFile, slice: Slice) -> Option<Bytes> {
+        let mapped = self.lender.mapped(file, slice.len)?;
+        let (start, end) = (slice.offset, slice.offset.checked_add(slice.len)?);
+        let is_there = self.residency.prefix(file, start..end) == slice.len;
+        let range = usize::try_from(start).ok()?..usize::try_from(end).ok()?;
+        (is_there && range.end <= mapped.len()).then(|| mapped.slice(range))
     }
 
     /// Brings a slice from the drive.

@@ -176,7 +176,7 @@ impl OpenFile {
     #[cfg(test)]
     pub fn of_pipe(pipe: File, size: u64, drive: Option<Arc<Drive>>) -> Self {
         let found = Found {
-            file: "pipe".into(),
+            file: std::path::Path::new("pipe").into(),
             digest: None,
             media_type: None,
             immutable: false,

@@ -7,7 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
 };
 
@@ -20,7 +20,7 @@ use heat::{Heat, Warmth};
 #[derive(Debug, Clone)]
 pub struct Found {
     /// Where it lies.
-    pub file: PathBuf,
+    pub file: Arc<Path>,
     /// Digest of its content; the strong ETag is made of it. Absent in a plain directory tree, where the ETag is
     /// made of size and modification time.
     pub digest: Option<ObjectDigest>,

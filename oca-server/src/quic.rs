@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-pub use buffers::Buffers;
+pub use buffers::{BUFFER, Buffers};
 pub use endpoint::serve;
 pub use link::{is_alive, pair};
 pub use socket::{given, sockets};

@@ -100,7 +100,7 @@ pub struct Budget {
 struct Object {
     digest: ObjectDigest,
     /// Which drive it lies on, and its file there; set before it is offered.
-    placed: OnceLock<(usize, PathBuf)>,
+    placed: OnceLock<(usize, Arc<Path>)>,
     /// Verified size; set before it is offered.
     size: AtomicU64,
     /// Which verification offers it, by a number that no other has; 0 = it is not offered.
@@ -427,7 +427,7 @@ impl Store {
             _ => None,
         };
         let on = state.on.get(&digest);
-        let placed = on.map(|on| (*on, self.places[*on].layout.object(&digest)));
+        let placed = on.map(|on| (*on, self.places[*on].layout.object(&digest).into()));
         Arc::new(Object {
             digest,
             placed: placed.map_or_else(OnceLock::new, OnceLock::from),
@@ -476,7 +476,7 @@ impl Store {
             }
             Some(Hot {
                 digest: object.digest,
-                file: object.placed.get()?.1.clone(),
+                file: object.placed.get()?.1.to_path_buf(),
                 size: Bytes(object.size.load(Relaxed)),
                 revision,
                 heat: Arc::clone(&object.heat),
@@ -639,7 +639,7 @@ impl Store {
         if let Some(object) = self.routes.load().objects.get(digest) {
             let placed = object
                 .placed
-                .get_or_init(|| (on, self.places[on].layout.object(digest)));
+                .get_or_init(|| (on, self.places[on].layout.object(digest).into()));
             if placed.0 != on {
                 return self.rebuild_routes(state); // it came back on another drive
             }

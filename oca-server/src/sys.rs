@@ -5,6 +5,7 @@ pub mod arena;
 pub mod cache;
 pub mod inherit;
 pub mod keep;
+pub mod mapping;
 pub mod ring;
 
 use std::{

@@ -17,6 +17,8 @@
 //! | `POST /v1/appliances/{id}/drain`, `…/undrain` | admin | → [`ApplianceView`] |
 //! | `GET /v1/appliances` | any | → `Vec<ApplianceView>` |
 //! | `POST /v1/plans`, `POST /v1/plans/{n}/activate` | planner | [`Plan`](crate::plan::Plan) → [`PlanSummary`]; 409 when stale |
+//! | `PUT /v1/plans/{n}/report`, `PUT /v1/plans/{n}/review` | planner | what fill-planner says of a plan, JSON with its `number` → `{}` |
+//! | `GET /v1/plans/{n}/report`, `GET /v1/plans/{n}/review` | any | → the same |
 //! | `GET /v1/plans`, `GET /v1/plans/{n}` | any | → `Vec<PlanSummary>`, [`Plan`](crate::plan::Plan) |
 //! | `GET /v1/fleet?wait=S` | any | → [`FleetSnapshot`], `ETag`, 304 as above |
 //! | `POST /v1/demand` | planner | `Vec<DemandRow>` (history import) → [`Imported`] |

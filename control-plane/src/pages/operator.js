@@ -170,7 +170,7 @@ function fillTile(o) {
 function planTile(o) {
   if (!o.plan) return tile("Active plan", "–", "none published");
   const p = o.plan;
-  return tile("Active plan", [`#${p.number}`, h("span", { class: "of" }, ` for ${p.date}`)],
+  return tile("Active plan", [h("a", { href: `/plan?n=${p.number}`, title: "why each title is where it is" }, `#${p.number}`), h("span", { class: "of" }, ` for ${p.date}`)],
     [`${plural(p.items, "object")} · ${bytes(p.bytes)}`, h("br"), `${plural(p.appliances, "appliance")} · `,
       h("span", { title: `published ${new Date(p.published).toLocaleString("en-GB")}` }, ago(new Date(p.published), new Date(o.at)))]);
 }

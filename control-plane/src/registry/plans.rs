@@ -86,6 +86,29 @@ impl Registry {
         Ok(())
     }
 
+    /// Keeps what the planner says of a plan.
+    pub async fn put_plan_note(
+        self: &Arc<Self>,
+        number: PlanNumber,
+        kind: &'static str,
+        note: serde_json::Value,
+    ) -> Result<(), Refusal> {
+        if note.get("number").and_then(serde_json::Value::as_u64) != Some(number.0) {
+            return Err(Refusal::OtherId {
+                path: number.to_string(),
+                body: note
+                    .get("number")
+                    .map_or("no `number`".into(), ToString::to_string),
+            });
+        }
+        self.unbroken(|this| async move {
+            let _turn = this.turn.lock().await;
+            this.plan_summary(number).await?;
+            Ok(this.store.put_plan_note(number, kind, &note).await?)
+        })
+        .await
+    }
+
     async fn plan_summary(&self, number: PlanNumber) -> Result<PlanSummary, Refusal> {
         let plans = self.store.plans().await?;
         plans

@@ -155,6 +155,14 @@ pub enum Refusal {
     /// No such plan.
     #[error("plan {0} has not been published")]
     NoPlan(PlanNumber),
+    /// Nobody has said anything of this plan.
+    #[error("plan {number} has no {kind}; the planner sends it with PUT")]
+    NoNote {
+        /// The plan.
+        number: PlanNumber,
+        /// `report` or `review`.
+        kind: &'static str,
+    },
 }
 
 /// Checks a list's length.
@@ -173,7 +181,7 @@ impl From<Refusal> for ApiProblem {
             R::TooMany { .. } => Self::too_many(&refusal),
             R::JoinUnknown | R::JoinExpired(_) | R::JoinUsed(_) => Self::join_token(&refusal),
             R::JoinOther { .. } => Self::forbidden(&refusal),
-            R::NoAppliance(_) | R::NoTitle(_) | R::NoPlan(_) => Self::not_found(&refusal),
+            R::NoAppliance(_) | R::NoTitle(_) | R::NoPlan(_) | R::NoNote { .. } => Self::not_found(&refusal),
             R::StalePlan { .. } | R::StaleActivation { .. } => Self::stale_plan(&refusal),
             R::Title(_)
             | R::OtherId { .. }

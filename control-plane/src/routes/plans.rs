@@ -1,4 +1,5 @@
-//! Plans.
+//! Plans, and what the planner says of them: a report (why each title is where it is) and a review (how the day went). The control
+//! plane keeps these two as they come, for people and pages; nothing is decided by them.
 
 use super::Answer;
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use cdn_types::{PlanNumber, api::v1::PlanSummary, plan::Plan};
+use serde_json::Value;
 use std::{num::ParseIntError, str::FromStr};
 
 /// A plan's number in a path.
@@ -78,4 +80,56 @@ pub async fn activate(
     PathPart(Number(n)): PathPart<Number>,
 ) -> Answer<PlanSummary> {
     Ok(Json(app.registry().activate_plan(n).await?))
+}
+
+/// Why each title is where it is, as the planner says.
+#[utoipa::path(get, path = "/v1/plans/{n}/report", tag = "plans",
+    params(("n" = u64, Path, description = "The plan's number")),
+    responses((status = 200, description = "The report, as fill-planner writes it", body = Value)))]
+pub async fn get_report(State(app): State<Shared>, PathPart(Number(n)): PathPart<Number>) -> Answer<Value> {
+    note(&app, n, "report").await
+}
+
+/// Keeps the planner's report of a plan, in place of an earlier one.
+#[utoipa::path(put, path = "/v1/plans/{n}/report", tag = "plans", security(("token" = ["planner"])),
+    params(("n" = u64, Path, description = "The plan's number")),
+    request_body(content = Value, description = "An object whose `number` is the plan's"),
+    responses((status = 200, description = "Kept", body = Value)))]
+pub async fn put_report(
+    _: Caller<Planner>,
+    State(app): State<Shared>,
+    PathPart(Number(n)): PathPart<Number>,
+    JsonBody(note): JsonBody<Value, { limits::PLAN_BODY }>,
+) -> Answer<Value> {
+    app.registry().put_plan_note(n, "report", note).await?;
+    Ok(Json(serde_json::json!({})))
+}
+
+/// What came of the plan on its day, as the planner says.
+#[utoipa::path(get, path = "/v1/plans/{n}/review", tag = "plans",
+    params(("n" = u64, Path, description = "The plan's number")),
+    responses((status = 200, description = "The review, as fill-planner writes it", body = Value)))]
+pub async fn get_review(State(app): State<Shared>, PathPart(Number(n)): PathPart<Number>) -> Answer<Value> {
+    note(&app, n, "review").await
+}
+
+/// Keeps the planner's review of a plan, in place of an earlier one.
+#[utoipa::path(put, path = "/v1/plans/{n}/review", tag = "plans", security(("token" = ["planner"])),
+    params(("n" = u64, Path, description = "The plan's number")),
+    request_body(content = Value, description = "An object whose `number` is the plan's"),
+    responses((status = 200, description = "Kept", body = Value)))]
+pub async fn put_review(
+    _: Caller<Planner>,
+    State(app): State<Shared>,
+    PathPart(Number(n)): PathPart<Number>,
+    JsonBody(note): JsonBody<Value, { limits::PLAN_BODY }>,
+) -> Answer<Value> {
+    app.registry().put_plan_note(n, "review", note).await?;
+    Ok(Json(serde_json::json!({})))
+}
+
+async fn note(app: &Shared, number: PlanNumber, kind: &'static str) -> Answer<Value> {
+    let note = app.store().plan_note(number, kind).await?;
+    note.map(Json)
+        .ok_or_else(|| Refusal::NoNote { number, kind }.into())
 }

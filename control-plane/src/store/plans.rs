@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError, codec};
 use cdn_types::{Bytes, PlanNumber, api::v1::PlanSummary, plan::Plan, time::Timestamp};
+use serde_json::Value;
 
 /// Plans that are kept: more than a year of nightly ones.
 const KEPT_PLANS: i64 = 400;
@@ -42,6 +43,9 @@ impl Store {
         .bind(KEPT_PLANS)
         .execute(&mut *tx)
         .await?;
+        sqlx::query("DELETE FROM plan_notes WHERE number NOT IN (SELECT number FROM plans)")
+            .execute(&mut *tx)
+            .await?;
         Ok(tx.commit().await?)
     }
 
@@ -59,6 +63,38 @@ impl Store {
     pub async fn plans(&self) -> Result<Vec<PlanSummary>, StoreError> {
         let rows: Vec<SummaryColumns> = sqlx::query_as(SUMMARY).fetch_all(&self.read).await?;
         rows.into_iter().map(summary).collect()
+    }
+
+    /// Keeps a note of a plan, in place of the one of its kind before.
+    pub async fn put_plan_note(
+        &self,
+        number: PlanNumber,
+        kind: &str,
+        note: &Value,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO plan_notes (number, kind, document) VALUES ($1, $2, $3)
+             ON CONFLICT (number, kind) DO UPDATE SET document = excluded.document",
+        )
+        .bind(codec::to_db(number.0))
+        .bind(kind)
+        .bind(codec::json(note))
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A note of a plan.
+    pub async fn plan_note(&self, number: PlanNumber, kind: &str) -> Result<Option<Value>, StoreError> {
+        let row: Option<(String,)> =
+            sqlx::query_as("SELECT document FROM plan_notes WHERE number = $1 AND kind = $2")
+                .bind(codec::to_db(number.0))
+                .bind(kind)
+                .fetch_optional(&self.read)
+                .await?;
+        row.map(|(text,)| codec::from_json("plan_notes.document", &text))
+            .transpose()
     }
 
     /// The text of one plan.

@@ -39,6 +39,37 @@ async fn stale_plan_is_refused() {
 }
 
 #[tokio::test]
+async fn what_the_planner_says_of_a_plan_is_kept_with_it() {
+    let control = Control::start();
+    let film = control.title("film", "bytes").await;
+    control.site("ams", "nl", "127.0.0.0/8").await;
+    control.join("a1", "ams").await;
+    for kind in ["report", "review"] {
+        let path = format!("/v1/plans/3/{kind}");
+        let note = serde_json::json!({"number": 3, "kind": kind, "sites": []});
+        if kind == "report" {
+            assert_eq!(control.put(&path, &note).await.problem(404), "not_found");
+            let planned = plan(3, "a1", &[&film]);
+            control.post("/v1/plans", &control.admin, &planned).await.is(200);
+        }
+        let missing = control.get(&path).await;
+        assert_eq!(missing.problem(404), "not_found");
+        assert!(
+            missing.detail().contains(&format!("no {kind}")),
+            "{}",
+            missing.detail()
+        );
+        control.put(&path, &note).await.is(200);
+        let again = serde_json::json!({"number": 3, "kind": kind, "sites": [1]});
+        control.put(&path, &again).await.is(200);
+        assert_eq!(control.get(&path).await.to::<serde_json::Value>(), again);
+        let other = control.put(&path, &serde_json::json!({"number": 4})).await;
+        assert_eq!(other.problem(422), "invalid");
+        assert!(other.detail().contains("the address names 3, the body 4"));
+    }
+}
+
+#[tokio::test]
 async fn a_plan_must_agree_with_the_catalogue_and_the_fleet() {
     let control = Control::start();
     let film = control.title("film", "bytes").await;

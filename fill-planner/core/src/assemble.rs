@@ -32,9 +32,6 @@ use cdn_types::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Days between the newest known day and the planned one from which on the report warns.
-const STALE_DAYS: u32 = 3;
-
 /// Everything that a plan depends on, besides the predictor.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -177,7 +174,8 @@ pub fn decide<R>(
         inputs: digest,
         method: expect.name().to_owned(),
         history: history_report(inputs.history),
-        warnings: warnings(inputs.history, &bundles, &fleet),
+        promise: None,
+        warnings: warnings(inputs.history, demand.is_nothing(), &bundles, &fleet),
         optimum: OptimumReport::new(&placement.score),
         links: link_reports(&terms, &fleet, &placement),
         sites: Vec::new(),
@@ -295,17 +293,18 @@ fn history_report(history: &History) -> HistoryReport {
     }
 }
 
-fn warnings(history: &History, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<String> {
+fn warnings(history: &History, nothing: bool, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<String> {
     let mut out = Vec::new();
     match history.days().first() {
-        None => out.push(
-            "no demand is known before the planned day: titles are spread evenly, nothing is expected".into(),
-        ),
-        Some(newest) if history.age(0) >= STALE_DAYS => out.push(format!(
+        None => out.push("no demand is known before the planned day".into()),
+        Some(newest) if history.is_stale() => out.push(format!(
             "the newest known demand is of {newest}, {} days before the planned day",
             history.age(0)
         )),
         Some(_) => {}
+    }
+    if nothing {
+        out.push("nothing is expected: titles are spread evenly".into());
     }
     let planned: BTreeSet<_> = fleet.sites.iter().map(|s| &s.region).collect();
     for region in history.regions().filter(|r| !planned.contains(r)) {

@@ -66,6 +66,11 @@ impl Demand {
         Self::new(regions)
     }
 
+    /// Whether nothing is expected anywhere.
+    pub fn is_nothing(&self) -> bool {
+        self.total <= 0.0
+    }
+
     /// Factor from global to a region's bytes: its part of all demand, or an average region's where it has none.
     fn scale(&self, region_total: f64) -> f64 {
         if self.total <= 0.0 {

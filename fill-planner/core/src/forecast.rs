@@ -14,9 +14,27 @@ use std::collections::BTreeMap;
 /// Expects a day's demand from the days before it.
 pub trait Predictor {
     /// Stable name, for reports.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
     /// Expected bytes of [`History::planned`]. Any history will do, also none.
     fn predict(&self, history: &History) -> Forecast;
+}
+
+/// A forecast that was made before, whatever the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// What it is called in reports.
+    pub name: String,
+    /// The forecast.
+    pub forecast: Forecast,
+}
+
+impl Predictor for Given {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn predict(&self, _: &History) -> Forecast {
+        self.forecast.clone()
+    }
 }
 
 /// Expected bytes of one day per region and object. What is absent was never drawn there.

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// Days looked back at most: eight weeks give a weekday eight observations, older taste says little about tomorrow.
 pub const MAX_DAYS: usize = 56;
+/// Days between the newest known day and the planned one from which demand is no longer fresh.
+pub const STALE_DAYS: u32 = 3;
 /// A first day of which fewer hours than this are known is left out, unless there is no other.
 const MIN_HOURS_OF_FIRST_DAY: i64 = 12;
 
@@ -76,6 +78,10 @@ impl History {
     /// Whole days from the known day `day` (0 = newest) to the planned one, at least 1.
     pub fn age(&self, day: usize) -> u32 {
         age(self.planned, self.days[day])
+    }
+    /// Whether nothing recent is known.
+    pub fn is_stale(&self) -> bool {
+        self.days.is_empty() || self.age(0) >= STALE_DAYS
     }
     /// Regions with demand, in order.
     pub fn regions(&self) -> impl Iterator<Item = &RegionId> {

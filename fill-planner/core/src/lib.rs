@@ -14,6 +14,8 @@
 //! 6. [`sources`] ranks where each object is fetched from.
 //! 7. [`assemble`] writes plan and report; [`markdown`] makes the report readable.
 //!
+//! [`promise`] says how far the day may be off, by planning the days before it anew, and sets a plan against its day once that is over.
+//!
 //! There is no clock, file or socket here, and no randomness but the seed: the same inputs give the same bytes, in
 //! whatever order their rows come.
 
@@ -27,6 +29,7 @@ pub mod markdown;
 pub mod place;
 pub mod policy;
 pub mod present;
+pub mod promise;
 pub mod rendezvous;
 pub mod report;
 pub mod rules;
@@ -34,7 +37,7 @@ pub mod sources;
 pub mod worth;
 
 pub use assemble::{Inputs, Planned, decide, plan, plan_spread};
-pub use forecast::{DecayedMean, Forecast, Predictor, SeasonalNaive};
+pub use forecast::{DecayedMean, Forecast, Given, Predictor, SeasonalNaive};
 pub use history::History;
 pub use policy::Policy;
 pub use report::PlanReport;

@@ -37,6 +37,16 @@ fn write_report(out: &mut String, r: &PlanReport) -> std::fmt::Result {
         r.inputs.short()
     )?;
     write_optimum(out, r)?;
+    if let Some(p) = r.promise {
+        writeln!(
+            out,
+            "- Promised: {:.1} % of the day's bytes from the viewers' own sites ({:.1} to {:.1} % in nine days of ten, by {} days planned anew).",
+            p.hit_share * 100.0,
+            p.low * 100.0,
+            p.high * 100.0,
+            p.days
+        )?;
+    }
     for warning in &r.warnings {
         writeln!(out, "- Warning: {warning}.")?;
     }

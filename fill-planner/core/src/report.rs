@@ -4,6 +4,7 @@
 use crate::{
     demand::Basis,
     place::{Refusal, Score},
+    promise::Promise,
 };
 use cdn_types::{Bytes, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId, time::Date};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct PlanReport {
     pub method: String,
     /// What the forecast knew.
     pub history: HistoryReport,
+    /// What the day is expected to bring, with an interval; absent = not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
     /// How near the plan is to the best.
@@ -76,6 +80,18 @@ pub struct LinkReport {
     pub cap: Option<Bytes>,
     /// Bytes expected: each title once a site, since the other appliances copy it from the first.
     pub bytes: Bytes,
+}
+
+impl PlanReport {
+    /// Share of the expected bytes of all sites that their own appliances can serve; absent when nothing is expected.
+    pub fn hit_share(&self) -> Option<f64> {
+        let expected: f64 = self.sites.iter().map(|s| s.expected.0 as f64).sum();
+        let hit = self
+            .sites
+            .iter()
+            .map(|s| s.expected.0 as f64 * s.hit_share.unwrap_or(0.0));
+        (expected > 0.0).then(|| hit.sum::<f64>() / expected)
+    }
 }
 
 /// What the forecast knew.

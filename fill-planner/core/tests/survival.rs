@@ -103,7 +103,7 @@ fn the_hot_set_survives_the_loss_of_any_one_appliance() {
                             >= 0.99
                                 * worth::bytes_of_peak(
                                     problem.site.egress() as f64 / n as f64,
-                                    &problem.world.rules
+                                    problem.world.rules
                                 ),
                     "{survives}"
                 );
@@ -306,7 +306,7 @@ fn what_a_policy_gets_wrong_is_named() {
         f.policy.pins = vec![Pin {
             site: Some("nowhere".parse().unwrap()),
             ..pin(f, 0)
-        }]
+        }];
     });
     assert!(
         nowhere.contains("pin of title-0000: the fleet has no site nowhere"),
@@ -316,7 +316,7 @@ fn what_a_policy_gets_wrong_is_named() {
         f.policy.blackouts = vec![Blackout {
             title: "none".parse().unwrap(),
             ..blackout(f, 0)
-        }]
+        }];
     });
     assert!(
         unknown.contains("blackout of none: the catalogue has no such title"),

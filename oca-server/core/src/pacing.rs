@@ -3,6 +3,7 @@
 
 use crate::cmcd::Wishes;
 use cdn_types::BitsPerSecond;
+use std::time::{Duration, Instant};
 
 /// Buffer below which a player gets all that there is, in milliseconds.
 const HEALTHY: u64 = 10_000;
@@ -18,9 +19,71 @@ pub fn rate(wishes: &Wishes) -> Option<BitsPerSecond> {
     healthy.then(|| BitsPerSecond(wanted.max(played).max(LEAST)))
 }
 
+/// The rate that is enough for responses that share a connection: each must say what is enough for it.
+pub fn together(rates: impl IntoIterator<Item = Option<BitsPerSecond>>) -> Option<BitsPerSecond> {
+    let mut rates = rates.into_iter();
+    let first = rates.next()??;
+    rates.try_fold(first, |sum, rate| {
+        Some(BitsPerSecond(sum.0.saturating_add(rate?.0)))
+    })
+}
+
+/// By how much a [`Pace`] may run ahead: what a timer is late by must not make it slower than it should be.
+const AHEAD: Duration = Duration::from_millis(20);
+
+/// Holds a sender to a rate where no socket does it (a virtual schedule, as the generic cell rate algorithm has it).
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// When all that was sent is paid for.
+    paid: Instant,
+}
+
+impl Pace {
+    /// Nothing is sent yet.
+    pub fn new(now: Instant) -> Self {
+        Self { paid: now }
+    }
+
+    /// Counts `bytes` as sent at `rate`.
+    pub fn sent(&mut self, bytes: u64, rate: BitsPerSecond, now: Instant) {
+        let cost = Duration::from_secs_f64(bytes as f64 * 8.0 / rate.0.max(LEAST) as f64);
+        self.paid = self.paid.max(now) + cost;
+    }
+
+    /// When more may be sent; absent = now.
+    pub fn wait(&self, now: Instant) -> Option<Instant> {
+        let then = self.paid.checked_sub(AHEAD)?;
+        (then > now).then_some(then)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_keeps_its_pace_however_late_its_turns_are() {
+        let rate = BitsPerSecond(8_000_000); // a byte a microsecond
+        for late in [0, 1, 7, 19] {
+            let start = Instant::now();
+            let (mut pace, mut now, mut sent) = (Pace::new(start), start, 0);
+            while now < start + Duration::from_secs(2) {
+                match pace.wait(now) {
+                    Some(then) => now = then + Duration::from_millis(late),
+                    None => {
+                        pace.sent(64 << 10, rate, now);
+                        sent += 64 << 10;
+                    }
+                }
+            }
+            let share = f64::from(sent) / 2e6;
+            assert!((0.97..1.06).contains(&share), "{late} ms late: {share}");
+        }
+        let mut pace = Pace::new(Instant::now());
+        let later = Instant::now() + Duration::from_secs(60);
+        pace.sent(1_000_000, rate, later);
+        assert!(pace.wait(later).is_some(), "idle time is not saved up");
+    }
 
     #[test]
     fn only_a_healthy_player_that_says_what_is_enough_is_paced() {

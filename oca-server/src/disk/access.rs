@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use super::residency::Seen;
+use super::{lent::Lent, residency::Seen};
 
 /// What O_DIRECT needs where the kernel does not tell.
 const ALIGNMENT: u32 = 4096;
@@ -95,6 +95,8 @@ pub struct Access {
     direct: OnceCell<Option<(File, u32)>>,
     /// Bytes brought from the drive since the file was opened.
     drawn: Cell<u64>,
+    /// Its bytes as they are lent.
+    pub(super) lent: Lent,
 }
 
 impl Access {
@@ -114,12 +116,23 @@ impl Access {
             past: Cell::new(Via::Direct),
             direct: OnceCell::new(),
             drawn: Cell::new(0),
+            lent: Lent::default(),
         }
     }
 
     /// Whether all of it is held in memory.
     pub fn is_kept(&self) -> bool {
         self.heat.get() == Warmth::Kept
+    }
+
+    /// Whether nobody knows how much it is in demand.
+    pub fn is_unknown(&self) -> bool {
+        self.heat.get() == Warmth::Unknown
+    }
+
+    /// Whether bytes that were [lent](super::Disk::lend) are not the file's: it was cut short, or its drive failed.
+    pub fn is_broken(&self) -> bool {
+        self.lent.is_broken()
     }
 
     /// Counts bytes that came from the drive.

@@ -28,7 +28,7 @@ struct One(Arc<Heat>);
 impl Namespace for One {
     fn find(&self, path: &str) -> Option<Found> {
         Some(Found {
-            file: path.into(),
+            file: Path::new(path).into(),
             digest: None,
             media_type: None,
             immutable: false,

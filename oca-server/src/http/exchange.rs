@@ -164,6 +164,11 @@ impl Exchange {
         counters.add("oca_sent_bytes_total", self.protocol.name(), bytes);
     }
 
+    /// Body bytes sent so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The rate that is enough for the player; absent = as fast as it goes.
     pub fn rate(&self) -> Option<BitsPerSecond> {
         self.wishes.and_then(|w| pacing::rate(&w))

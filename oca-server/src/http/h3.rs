@@ -13,10 +13,12 @@ use crate::{
         wire::COLD,
     },
     namespace::Found,
-    quic::Buffers,
+    quic::{BUFFER, Buffers},
+    sys::path::Path,
     worker::Worker,
 };
 use bytes::Bytes;
+use cdn_types::BitsPerSecond;
 use oca_core::{
     decision::Decision,
     h3::{
@@ -79,22 +81,24 @@ pub struct Response {
     pub priority: Priority,
 }
 
-/// Answers a request; `too_long` = its content is longer than is thrown away.
+/// Answers a request; `path` = what is known of the path to the client, `too_long` = its content is longer than is thrown
+/// away.
 pub fn respond(
     worker: &Rc<Worker>,
     pulse: &Rc<Pulse>,
     peer: Peer,
+    path: Path,
     request: &Head,
     too_long: bool,
 ) -> Response {
     let target = request.path();
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    let (name, query) = match target.split_once('?') {
+        Some((name, query)) => (name, Some(query)),
         None => (target, None),
     };
     let mut said = Said {
         method: request.method(),
-        path,
+        path: name,
         query,
         ..Said::default()
     };
@@ -115,7 +119,8 @@ pub fn respond(
         answer::find(worker, method, target)
     };
     let decision = answer::answer(worker, method, &fields, &looked_up);
-    let (head, pieces) = encode(worker, decision);
+    let told = exchange.told(|| Some(path));
+    let (head, pieces) = encode(worker, decision, told.as_deref());
     let file = match looked_up {
         LookUp::Found(open, found) => Some((open, found)),
         LookUp::Missing | LookUp::Failed(_) => None,
@@ -128,7 +133,7 @@ pub fn respond(
 /// Answers what could not be read as a request.
 pub fn refuse(worker: &Rc<Worker>, pulse: &Rc<Pulse>, peer: Peer, status: u16) -> Response {
     let exchange = Exchange::new(worker, Protocol::Http3, peer, &Said::default());
-    let (head, pieces) = encode(worker, Decision::error(status));
+    let (head, pieces) = encode(worker, Decision::error(status), None);
     Response::new(exchange, pulse, head, pieces, None)
 }
 
@@ -137,7 +142,7 @@ struct Encoded {
     bytes: Bytes,
 }
 
-fn encode(worker: &Worker, decision: Decision<'_>) -> (Encoded, VecDeque<Piece>) {
+fn encode(worker: &Worker, decision: Decision<'_>, told: Option<&str>) -> (Encoded, VecDeque<Piece>) {
     let mut section = Vec::with_capacity(512);
     let mut encoder = Encoder::response(&mut section, decision.status);
     answer::fields(worker, &decision, |name, value| {
@@ -146,6 +151,9 @@ fn encode(worker: &Worker, decision: Decision<'_>) -> (Encoded, VecDeque<Piece>)
             encoder.field(name, value);
         }
     });
+    if let Some(told) = told {
+        encoder.field("cmsd-dynamic", told);
+    }
     let mut bytes = Vec::with_capacity(section.len() + 16);
     frame::head(Kind::Headers, section.len() as u64, &mut bytes);
     bytes.extend_from_slice(&section);
@@ -250,6 +258,15 @@ impl Response {
             return Ok(Progress::Cold(stream));
         }
         let disk = &self.exchange.worker().disk;
+        let piece = Slice {
+            len: slice.len.min(BUFFER as u64),
+            ..slice
+        };
+        if let Some(bytes) = disk.lend(file, piece) {
+            (self.held, self.held_at) = (bytes, Some(slice.offset));
+            self.after(slice, piece.len);
+            return Ok(Progress::Wrote);
+        }
         let mut buffer = buffers.take(slice.len);
         let space = IoSliceMut::new(buffer.space());
         let Some(n) = disk.read_now(file, &mut [space], slice.offset)? else {
@@ -330,6 +347,33 @@ impl Response {
             }
             _ => self.pieces.push_front(Piece::File(Slice { offset, len })),
         }
+    }
+
+    /// The rate that is enough for its player; absent = as fast as it goes.
+    pub fn rate(&self) -> Option<BitsPerSecond> {
+        self.exchange.rate()
+    }
+
+    /// Body bytes that the stream has taken.
+    pub fn sent(&self) -> u64 {
+        self.exchange.bytes()
+    }
+
+    /// Notes for the log what the path was like.
+    pub fn carried(&mut self, path: Path) {
+        self.exchange.carried(|| Some(path));
+    }
+
+    /// Whether bytes of it are not the file's, which is counted then: reset the stream.
+    pub fn is_broken(&mut self) -> bool {
+        let broken = self
+            .file
+            .as_ref()
+            .is_some_and(|(file, _)| file.access.is_broken());
+        if broken {
+            self.failed(&ReadError::Short);
+        }
+        broken
     }
 
     /// How it ends, if it is not complete.

@@ -4,7 +4,7 @@
 //! client keeps its window shut, and the others do not wait for that.
 
 use cdn_types::BitsPerSecond;
-use oca_core::priority::Priority;
+use oca_core::{pacing, priority::Priority};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -84,9 +84,7 @@ impl Lanes {
     /// The rate that is enough for all together; absent = as fast as it goes.
     pub fn rate(&self) -> Option<BitsPerSecond> {
         let running = self.running.borrow();
-        let rates: Option<Vec<u64>> = running.values().map(|l| l.rate.map(|r| r.0)).collect();
-        let rates = rates.filter(|r| !r.is_empty())?;
-        Some(BitsPerSecond(rates.into_iter().fold(0, u64::saturating_add)))
+        pacing::together(running.values().map(|l| l.rate))
     }
 }
 

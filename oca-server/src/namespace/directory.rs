@@ -12,7 +12,7 @@ use std::{
     fs::File,
     io,
     os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
 };
 
 /// A rename below the root can disturb one look-up; a second one settles it.
@@ -46,7 +46,7 @@ impl Namespace for Directory {
             .split('/')
             .any(|name| name.is_empty() || name.starts_with('.'));
         (!hidden).then(|| Found {
-            file: PathBuf::from(below),
+            file: Path::new(below).into(),
             digest: None,
             media_type: None,
             immutable: false,
@@ -115,7 +115,7 @@ mod tests {
         Some(text)
     }
 
-    fn tree() -> (tempfile::TempDir, PathBuf) {
+    fn tree() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("sub")).unwrap();

@@ -13,13 +13,18 @@ use crate::{
         h3::{self, Progress, Response},
         pulse::{Pulse, Verdict},
     },
+    sys::path::Path,
     worker::Open,
 };
 use bytes::Bytes;
-use oca_core::h3::{
-    ErrorCode, Fault,
-    request::{Head, Incoming, RequestStream},
-    varint,
+use cdn_types::BitsPerSecond;
+use oca_core::{
+    h3::{
+        ErrorCode, Fault,
+        request::{Head, Incoming, RequestStream},
+        varint,
+    },
+    pacing::{self, Pace},
 };
 use quinn_proto::{
     Connection as Quic, ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, StreamId, VarInt,
@@ -111,6 +116,9 @@ pub struct Connection {
     streams: HashMap<StreamId, Exchanging>,
     /// Responses that can go on, in the order in which they do.
     writers: VecDeque<StreamId>,
+    /// The rate that is enough for all responses together; absent = as fast as it goes.
+    rate: Option<BitsPerSecond>,
+    pace: Pace,
     uni: UniStreams,
     pulse: Rc<Pulse>,
     /// The stream after the newest request.
@@ -136,6 +144,8 @@ impl Connection {
             stage: Stage::Handshake,
             streams: HashMap::new(),
             writers: VecDeque::new(),
+            rate: None,
+            pace: Pace::new(now),
             uni: UniStreams::default(),
             pulse: Rc::default(),
             next: 0,
@@ -438,7 +448,8 @@ impl Connection {
     fn respond(&mut self, id: StreamId, head: &Head, around: &Around<'_>) {
         let most = around.worker.limits.discarded_body;
         let too_long = head.content_length.is_some_and(|n| n > most);
-        let response = h3::respond(around.worker, &self.pulse, self.peer(), head, too_long);
+        let path = self.path(0); // what was sent again only the log wants to know
+        let response = h3::respond(around.worker, &self.pulse, self.peer(), path, head, too_long);
         self.start(id, response, around);
         if too_long {
             self.stop(id);
@@ -458,6 +469,7 @@ impl Connection {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.response = Some(response);
         }
+        self.repace();
         self.look_by(around.now + around.worker.limits.slow_read);
         self.enqueue(id);
     }
@@ -504,6 +516,7 @@ impl Connection {
         let _ = self.quic.send_stream(id).reset(var(code)); // each may have ended
         let _ = self.quic.recv_stream(id).stop(var(code));
         self.streams.remove(&id);
+        self.repace();
     }
 
     /// The response is acknowledged, or nobody wants it.
@@ -511,6 +524,7 @@ impl Connection {
         if let Some(stream) = self.streams.get_mut(&id) {
             let unread = stream.request.as_ref().is_some_and(RequestStream::wants_head);
             (stream.response, stream.fetching) = (None, None);
+            self.repace();
             if unread {
                 return self.abort(id, ErrorCode::RequestCancelled);
             }
@@ -536,6 +550,22 @@ impl Connection {
         self.writers.insert(at, id);
     }
 
+    /// Sums up anew what is enough for all responses that run.
+    fn repace(&mut self) {
+        let running = self.streams.values().filter(|s| !s.written);
+        let rates = running.filter_map(|s| s.response.as_ref()).map(Response::rate);
+        self.rate = pacing::together(rates);
+    }
+
+    /// What is known of the path to the client; quinn-proto measures no delivery rate.
+    fn path(&self, retransmitted: u32) -> Path {
+        Path {
+            round_trip: u32::try_from(self.quic.rtt().as_micros()).unwrap_or(u32::MAX),
+            retransmitted,
+            delivery_rate: 0,
+        }
+    }
+
     /// Keeps what waits in the transport near to what the path takes.
     fn bound(&mut self, around: &Around<'_>) -> u64 {
         let window = self.quic.congestion_state().window();
@@ -556,6 +586,10 @@ impl Connection {
         if self.writers.is_empty() || self.is_closed() {
             return false;
         }
+        if let Some(then) = self.rate.and_then(|_| self.pace.wait(around.now)) {
+            self.look_by(then);
+            return false;
+        }
         let window = self.bound(around);
         let (mut wrote, mut blocked) = (false, 0);
         while let Some(id) = self.writers.front().copied() {
@@ -571,7 +605,11 @@ impl Connection {
                 continue;
             };
             let incremental = response.priority.incremental;
+            let before = response.sent();
             let progress = response.write(&mut self.quic.send_stream(id), around.buffers);
+            if let Some(rate) = self.rate {
+                self.pace.sent(response.sent() - before, rate, around.now);
+            }
             if matches!(progress, Progress::Wrote) {
                 if incremental {
                     self.writers.pop_front();
@@ -608,9 +646,14 @@ impl Connection {
             Progress::Wrote => {}
             Progress::Blocked => self.look_by(around.now + KEEP),
             Progress::Done => {
+                let path = self.path(u32::try_from(self.quic.stats().path.lost_packets).unwrap_or(u32::MAX));
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.written = true;
+                    if let Some(response) = &mut stream.response {
+                        response.carried(path);
+                    }
                 }
+                self.repace();
                 let limits = &around.worker.limits;
                 self.look_by(around.now + limits.idle_time.min(limits.slow_read));
             }
@@ -623,6 +666,21 @@ impl Connection {
             Progress::Failed => self.abort(id, ErrorCode::InternalError),
             Progress::Unwanted => self.finished(id),
         }
+    }
+
+    /// Resets the responses whose files proved broken: what the transport has of them must not be sent. Whether
+    /// there are any.
+    pub fn reset_broken(&mut self) -> bool {
+        let streams = self.streams.iter_mut();
+        let broken = streams.filter_map(|(id, stream)| {
+            let response = stream.response.as_mut()?;
+            response.is_broken().then_some(*id)
+        });
+        let broken: Vec<_> = broken.collect();
+        for id in &broken {
+            self.abort(*id, ErrorCode::InternalError);
+        }
+        !broken.is_empty()
     }
 
     /// A piece has come from the drive.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     counters::Cut,
     disk::{ColdStream, Loan, ReadError},
+    sys::mapping::broken_pages,
     worker::{Open, Turn, Worker},
 };
 use bytes::BytesMut;
@@ -148,6 +149,8 @@ struct Driver {
     handshakes: usize,
     serial: u64,
     leaving: bool,
+    /// Pages found missing so far, of all workers.
+    broken_pages: u64,
 }
 
 impl Driver {
@@ -170,6 +173,7 @@ impl Driver {
             handshakes: 0,
             serial: 0,
             leaving: false,
+            broken_pages: broken_pages(),
         }
     }
 
@@ -462,6 +466,9 @@ impl Driver {
             let Some(transmit) = connection.quic.poll_transmit(now, batch, &mut self.out) else {
                 return false;
             };
+            if self.broken_pages != broken_pages() && self.reset_broken(connection) {
+                continue; // what was just made holds what is no file's; the transport takes it for lost
+            }
             let datagrams = transmit
                 .segment_size
                 .map_or(1, |size| transmit.size.div_ceil(size));
@@ -472,6 +479,19 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Bytes of a file that were lent may have gone: no connection may send them. Whether `served` would have.
+    fn reset_broken(&mut self, served: &mut Connection) -> bool {
+        self.broken_pages = broken_pages();
+        for key in 0..self.connections.len() {
+            if let Some(Some(connection)) = self.connections.get_mut(key)
+                && connection.reset_broken()
+            {
+                self.wake(key);
+            }
+        }
+        served.reset_broken()
     }
 
     fn send(&mut self, transmit: Transmit) {

@@ -4,10 +4,46 @@ use crate::{
     h3_client::{Viewer, run, start, whole},
     support::{SIZE, content, tree, until, write},
 };
-use std::{fs::File, net::UdpSocket, time::Duration};
+use bytes::Buf;
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, statfs};
+use std::{
+    fs::File,
+    net::UdpSocket,
+    time::{Duration, Instant},
+};
 
 const BIG: usize = 64 << 20;
 const ADMIN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
+
+#[test]
+fn http3_paces_and_tells_as_the_other_protocols_do() {
+    let root = tree();
+    let (server, _certs) = start(root.path(), &ADMIN);
+    let status = format!("rtp={}", SIZE * 4 / 1000); // two seconds for all of it
+    run(async {
+        let mut viewer = Viewer::connect(server.quic()).await;
+        let fields = [("cmcd-status", status.as_str()), ("cmcd-session", "sid=\"h-3\"")];
+        let mut times = Vec::new();
+        for buffer in ["bl=30000,su", "bl=30000"] {
+            let started = Instant::now();
+            let fields = [&fields[..], &[("cmcd-request", buffer)]].concat();
+            let response = viewer.get("/f.mp4", &fields).await;
+            assert!(response.body == content(SIZE));
+            let told = response.field("cmsd-dynamic").unwrap();
+            assert!(told.contains(";rtt=") && !told.contains("etp"), "{told}");
+            times.push(started.elapsed());
+        }
+        assert!(
+            times[1] >= Duration::from_millis(1700) && times[0] < times[1],
+            "{times:?}"
+        );
+        assert_eq!(viewer.get("/f.mp4", &[]).await.field("cmsd-dynamic"), None);
+        viewer.close().await;
+    });
+    let line = server.logged("the request", |l| l["sid"] == "h-3");
+    assert!(line["rtt"].as_f64().unwrap() > 0.0, "{line}");
+    assert!(line["retransmitted"].is_u64(), "{line}");
+}
 
 #[test]
 fn http3_gives_the_answers_of_the_other_protocols() {
@@ -219,12 +255,32 @@ fn a_given_up_stream_leaves_the_others_alone() {
 
 #[test]
 fn truncated_file_resets_the_http3_stream() {
+    cut_short(0);
+}
+
+/// Bytes that are sent from where they lie in memory: what the client gets is the file's, to the last byte before the reset.
+#[test]
+fn a_file_cut_while_it_is_lent_resets_the_http3_stream() {
+    cut_short(3);
+}
+
+/// Cuts a file during a download that follows `before` whole ones.
+fn cut_short(before: usize) {
     let root = tree();
     let big = root.path().join("big.mp4");
-    write(&big, &content(BIG));
+    let all = content(BIG);
+    write(&big, &all);
     let (server, _certs) = start(root.path(), &ADMIN);
     run(async {
         let mut viewer = Viewer::connect(server.quic()).await;
+        for _ in 0..before {
+            assert!(viewer.get("/big.mp4", &[]).await.body == all);
+        }
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+        let kind = statfs(&big).unwrap().filesystem_type();
+        if kind == EXT4_SUPER_MAGIC || kind == TMPFS_MAGIC {
+            assert_eq!(maps.contains("big.mp4"), before > 2, "whether it is lent");
+        }
         let mut streams = viewer.send("GET", "/big.mp4", &[]).await;
         assert_eq!(streams.recv_response().await.unwrap().status(), 200);
         // Flow control has stopped the rest: the client reads no further until the file is short.
@@ -237,7 +293,11 @@ fn truncated_file_resets_the_http3_stream() {
         let mut got = 0;
         let error = loop {
             match streams.recv_data().await {
-                Ok(Some(piece)) => got += bytes::Buf::remaining(&piece),
+                Ok(Some(mut piece)) => {
+                    let piece = piece.copy_to_bytes(piece.remaining());
+                    assert!(piece == all[got..got + piece.len()], "near {got}");
+                    got += piece.len();
+                }
                 Ok(None) => panic!("a clean end after {got} bytes"),
                 Err(error) => break error,
             }

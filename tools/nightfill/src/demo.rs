@@ -89,6 +89,9 @@ pub async fn run(args: &DemoArgs) -> Result<()> {
     }
     let mut layout = Layout::two_sites(Net::DEMO, &run_dir)?;
     layout.players = Some(absolute(&args.players)?);
+    for place in layout.places.iter_mut().filter(|p| p.site.as_str() == "south") {
+        place.storage = all_but_two(&titles)?; // so that the planner has something to decide
+    }
     let mut cdn = LocalCdn::start(layout).await?;
     tokio::select! {
         shown = show(&cdn, args, &titles) => shown?,
@@ -97,6 +100,18 @@ pub async fn run(args: &DemoArgs) -> Result<()> {
     println!("stopping");
     cdn.appliances.retain(|_, program| program.is_running()); // the newcomer was told to kill one
     cdn.stop().await
+}
+
+/// Room for all titles but two of mean size.
+fn all_but_two(titles: &[PathBuf]) -> Result<Bytes> {
+    let mut all = 0;
+    for title in titles {
+        for file in fs::read_dir(title)? {
+            all += file?.metadata()?.len();
+        }
+    }
+    let n = titles.len().max(1) as u64;
+    Ok(Bytes(all * n.saturating_sub(2).max(1) / n))
 }
 
 /// Ctrl-C or SIGTERM.
@@ -117,12 +132,14 @@ async fn show(cdn: &LocalCdn, args: &DemoArgs, titles: &[PathBuf]) -> Result<()>
     println!("publishing {} titles", titles.len());
     cdn.publish(titles)?;
     println!("feeding two weeks of simulated demand history");
-    feed_history(cdn).await?;
+    let tomorrow = feed_history(cdn).await?;
     println!("planning tomorrow and filling");
     let number = cdn.plan(&day(1)).await?;
     cdn.until_filled(number, FILL_LIMIT).await?;
     let plan = cdn.client.plan(number).await?;
     let checked = verify(cdn, &plan)?;
+    println!("replaying tomorrow's simulated demand");
+    print!("{}", review(cdn, number, &tomorrow)?);
     if args.once {
         return watch(cdn, titles, &checked).await;
     }
@@ -143,6 +160,7 @@ fn what_to_try(cdn: &LocalCdn, title: &str, plan: PlanNumber) -> Result<String> 
     Ok(format!(
         "\nA whole CDN runs on this machine. Ctrl-C stops it.\n\n\
          operator page   {control}/\n\
+         the plan's page {control}/plan?n={plan}   (what it promised, what came, and why each title is where it is)\n\
          player page     {control}/player\n\
          API             {control}/v1/openapi.json\n\n\
          Things to try, while a title plays:\n\n\
@@ -280,13 +298,15 @@ fn own(media: &[PathBuf]) -> Result<Vec<Film>> {
     media.iter().map(film).collect()
 }
 
-async fn feed_history(cdn: &LocalCdn) -> Result<()> {
+/// Gives the control plane two weeks of demand; the file with the day after them, which nobody is told of yet.
+pub async fn feed_history(cdn: &LocalCdn) -> Result<PathBuf> {
     let dir = &cdn.layout.dir;
-    let (catalogue, history) = (dir.join("catalogue.json"), dir.join("history.csv"));
+    let catalogue = dir.join("catalogue.json");
+    let [all, history, tomorrow] = ["demand.csv", "history.csv", "tomorrow.csv"].map(|f| dir.join(f));
     fs::write(&catalogue, serde_json::to_vec(&cdn.client.catalogue().await?)?)?;
     let regions: Vec<_> = cdn.layout.sites.iter().map(|s| s.region.as_str()).collect();
-    let (from, to) = (catalogue.display().to_string(), history.display().to_string());
-    let (regions, until) = (regions.join(","), day(0));
+    let (from, to) = (catalogue.display().to_string(), all.display().to_string());
+    let (regions, tomorrows, until) = (regions.join(","), day(1), day(2));
     let args = [
         "history",
         "--catalog",
@@ -294,7 +314,7 @@ async fn feed_history(cdn: &LocalCdn) -> Result<()> {
         "--regions",
         &regions,
         "--days",
-        "14",
+        "15",
         "--until",
         &until,
     ];
@@ -302,8 +322,39 @@ async fn feed_history(cdn: &LocalCdn) -> Result<()> {
         "fleet-sim",
         &[&args[..], &["--seed", SEED, "--out", &to]].concat(),
     )?;
+    let text = fs::read_to_string(&all)?;
+    let is_later = |line: &&str| line.starts_with(&tomorrows);
+    fs::write(&history, lines(text.lines().filter(|l| !is_later(l))))?;
+    let is_head = |line: &&str| !line.starts_with(|c: char| c.is_ascii_digit());
+    fs::write(
+        &tomorrow,
+        lines(text.lines().filter(|l| is_later(l) || is_head(l))),
+    )?;
     cdn.client.import_demand_csv(&history).await?;
-    Ok(())
+    Ok(tomorrow)
+}
+
+fn lines<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Sets the plan against its day; what is said of it.
+pub fn review(cdn: &LocalCdn, number: PlanNumber, demand: &Path) -> Result<String> {
+    let (control, demand, number) = (
+        cdn.control.url()?,
+        demand.display().to_string(),
+        number.to_string(),
+    );
+    let args = [
+        "review",
+        "--control",
+        &control,
+        "--plan",
+        &number,
+        "--demand",
+        &demand,
+    ];
+    cdn.run("fill-planner", &args)
 }
 
 /// Every planned object on every appliance's disk, digests computed anew; one row an appliance.

@@ -10,7 +10,7 @@ use cdn_types::{
 };
 use nightfill::{
     browser::Browser,
-    demo::day,
+    demo::{day, feed_history, review},
     local::{
         LocalCdn,
         program::{Program, binary},
@@ -21,7 +21,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use testbed::{FILL_LIMIT, PAGE_LIMIT, filled, init, play, published, replace_plan, repository, until_past};
+use testbed::{
+    FILL_LIMIT, PAGE_LIMIT, filled, init, media, play, published, replace_plan, repository, until_past,
+};
 
 /// One CDN at a time, also where one process runs all tests.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -42,6 +44,71 @@ fn appliance<'a>(all: &'a [ApplianceView], name: &str) -> &'a ApplianceView {
 
 fn text<'a>(state: &'a Value, key: &str) -> &'a str {
     state[key].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_plans_page_shows_why_and_that_the_promise_was_kept() -> Result<()> {
+    init();
+    let _one = ONE_AT_A_TIME.lock().await;
+    let dir = tempfile::tempdir()?;
+    // The south has not quite enough room for both titles.
+    let mut both = 0;
+    for file in media(&cache())?.iter().flat_map(fs::read_dir).flatten() {
+        both += file?.metadata()?.len();
+    }
+    let small = |layout: &mut nightfill::local::Layout| {
+        for place in layout.places.iter_mut().filter(|p| p.site.as_str() == "south") {
+            place.storage = Bytes(both * 9 / 10);
+        }
+    };
+    let cdn = published(dir.path(), &cache(), small).await?;
+    let tomorrow = feed_history(&cdn).await?;
+    let number = cdn.plan(&day(1)).await?;
+    let said = review(&cdn, number, &tomorrow)?;
+    ensure!(said.contains("; as promised: "), "{said}");
+    let browser = Browser::start().await?;
+    let page = format!("{}/plan?n={number}", cdn.control.url()?);
+    browser.open(&page).await?;
+    let rows = "Array.from(document.querySelectorAll('#sites tbody tr'), r => r.innerText)";
+    let all = browser
+        .until(&format!("return {rows}.length > 3 && {rows}"), PAGE_LIMIT)
+        .await?;
+    let row = |words: &[&str]| {
+        let all = all.as_array().into_iter().flatten().filter_map(Value::as_str);
+        all.filter(|r| words.iter().all(|w| r.contains(w))).count()
+    };
+    ensure!(
+        row(&["film", "north-1", "added", "viewers here are expected to draw"]) == 1,
+        "{all}"
+    );
+    ensure!(
+        row(&["left out", "no room"]) == 1,
+        "one title has no room in the south: {all}"
+    );
+    let tiles = browser
+        .run("return document.getElementById('tiles').innerText")
+        .await?;
+    for word in ["as promised", "nine days of ten", "replayed demand"] {
+        ensure!(
+            tiles.as_str().unwrap_or_default().contains(word),
+            "{word}: {tiles}"
+        );
+    }
+    // The search narrows to what is asked for.
+    browser
+        .run("const t = document.getElementById('text'); t.value = 'shor'; t.dispatchEvent(new Event('input')); return 1")
+        .await?;
+    let narrowed = browser
+        .until(
+            &format!("return {rows}.every(r => r.includes('short')) && {rows}.length"),
+            PAGE_LIMIT,
+        )
+        .await?;
+    ensure!(narrowed.as_u64() > Some(0), "{narrowed}");
+    let console = browser.console().await?;
+    ensure!(console.is_empty(), "{console}");
+    browser.close().await?;
+    cdn.stop().await
 }
 
 async fn plays(player: &str) -> Result<()> {

@@ -29,7 +29,7 @@ impl Default for DecayedMean {
 }
 
 impl Predictor for DecayedMean {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "weekday-aware decayed mean"
     }
 

@@ -11,7 +11,7 @@ const WEEK: u32 = 7;
 pub struct SeasonalNaive;
 
 impl Predictor for SeasonalNaive {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "seasonal naive"
     }
 
