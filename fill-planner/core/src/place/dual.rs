@@ -10,7 +10,10 @@
 //! Prices move against what is over- or underused, each in the units of its own capacity, by Polyak's step towards a
 //! target that comes nearer when nothing is won. No randomness, no clock: the number of rounds depends on sizes alone.
 
-use super::problem::{Candidate, Problem};
+use super::{
+    problem::{Candidate, Problem},
+    slope::Slope,
+};
 
 /// Bundles times rounds that are worth their time at one site.
 const WORK: usize = 1_500_000;
@@ -220,7 +223,6 @@ impl Evaluation<'_, '_> {
         if way.gain <= 0.0 {
             return 0.0;
         }
-        self.list_appliances(c);
         self.note(c, way);
         way.gain
     }
@@ -242,7 +244,7 @@ impl Evaluation<'_, '_> {
         best
     }
 
-    /// The best way to hold at least one copy, whether it pays or not.
+    /// The best way to hold at least one copy, whether it pays or not. Leaves its appliances listed.
     fn best_way(&mut self, c: &Candidate) -> Way {
         self.list_appliances(c);
         let fixed = c.far as f64 * (self.tolls.far + if c.origin { self.tolls.origin } else { 0.0 })
@@ -366,57 +368,5 @@ impl Uses {
         go(&mut self.drawn, other.drawn);
         go(&mut self.far, other.far);
         go(&mut self.origin, other.origin);
-    }
-}
-
-/// How much of each capacity is left, as a share of it: the bound's slope.
-struct Slope {
-    storage: Vec<f64>,
-    fill: Vec<f64>,
-    egress: f64,
-    norm: f64,
-}
-
-impl Slope {
-    fn new(problem: &Problem<'_>, prices: &Prices, uses: &Uses) -> Self {
-        // What is free already cannot become cheaper.
-        let left = |capacity: f64, used: f64, price: f64| {
-            let left = (capacity - used) / capacity.max(1.0);
-            if price <= 0.0 && left > 0.0 { 0.0 } else { left }
-        };
-        let each = |capacity: &dyn Fn(usize) -> f64, used: &[f64], price: &[f64]| -> Vec<f64> {
-            (0..used.len())
-                .map(|p| left(capacity(p), used[p], price[p]))
-                .collect()
-        };
-        let storage = each(&|p| problem.pools[p].storage, &uses.storage, &prices.storage);
-        let fill = each(&|p| problem.pools[p].fill, &uses.fill, &prices.fill);
-        let egress = match problem.egress.is_finite() {
-            true => left(problem.egress, uses.drawn, prices.egress),
-            false => 0.0,
-        };
-        let norm = storage.iter().chain(&fill).chain([&egress]).map(|g| g * g).sum();
-        Self {
-            storage,
-            fill,
-            egress,
-            norm,
-        }
-    }
-
-    fn go(&self, problem: &Problem<'_>, prices: &mut Prices, step: f64) {
-        for (p, pool) in problem.pools.iter().enumerate() {
-            let move_ = |price: &mut f64, slope: f64, capacity: f64| {
-                *price = (*price - step * slope / capacity.max(1.0)).max(0.0);
-            };
-            move_(&mut prices.storage[p], self.storage[p], pool.storage);
-            move_(&mut prices.fill[p], self.fill[p], pool.fill);
-            // Bundles below the cut were left out because they cannot pay.
-            let whole = prices.storage[p] + prices.fill[p];
-            prices.storage[p] += (problem.cut - whole).max(0.0);
-        }
-        if problem.egress.is_finite() {
-            prices.egress = (prices.egress - step * self.egress / problem.egress.max(1.0)).clamp(0.0, 1.0);
-        }
     }
 }

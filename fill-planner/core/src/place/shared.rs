@@ -6,7 +6,7 @@
 use super::{
     FleetPlacement, Placement, Score, Spread,
     dual::{self, Dual, Prices, Tolls},
-    finish, greedy,
+    exchange, finish, greedy,
     problem::Problem,
     state::{Ledger, State},
 };
@@ -66,7 +66,7 @@ pub fn place(problems: &[Problem<'_>], spread: &impl Spread) -> FleetPlacement {
                     .map(|(c, u)| c.saturating_sub(*u))
                     .collect(),
             );
-            greedy::improve(state);
+            exchange::improve(state);
             used = caps
                 .iter()
                 .zip(&state.ledger.0)
