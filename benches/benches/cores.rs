@@ -256,6 +256,7 @@ fn plans(c: &mut Criterion) {
                     fleet: &fleet,
                     previous: None,
                     rules: fill_core::Rules::default(),
+                    policy: &fill_core::Policy::default(),
                 };
                 fill_core::plan(&inputs, &fill_core::DecayedMean::default())
             },

@@ -1,8 +1,9 @@
 //! Arguments.
 
+use crate::load::{self, LoadError};
 use cdn_types::{PlanNumber, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fill_core::{DecayedMean, Predictor, SeasonalNaive};
+use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive};
 use std::path::PathBuf;
 
 /// Seed unless another is given. It is kept from night to night, since another seed is another hashing.
@@ -181,6 +182,19 @@ pub struct MethodArgs {
     /// Forecast.
     #[arg(long, value_enum, default_value_t = Method::DecayedMean)]
     pub method: Method,
+    /// What must and must not be where, shared links and how titles are cut, JSON; see docs/formats/planner.md.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
+
+impl MethodArgs {
+    /// The policy of the file; one that asks for nothing if none is given.
+    pub fn policy(&self) -> Result<Policy, LoadError> {
+        match &self.policy {
+            Some(file) => load::json(file, "a policy with grouping, pins, blackouts and links"),
+            None => Ok(Policy::default()),
+        }
+    }
 }
 
 /// Forecasts to choose from.

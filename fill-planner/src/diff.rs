@@ -1,7 +1,7 @@
 //! What a plan would change, for `--dry-run`: one block an appliance, `+` to fill, `-` to drop, `=` to keep.
 
 use fill_core::{
-    PlanReport,
+    PlanReport, markdown,
     report::{Action, ApplianceReport, TitleReport},
 };
 use std::fmt::Write;
@@ -12,6 +12,13 @@ pub fn render(report: &PlanReport) -> String {
         "plan {} for {} (dry run, nothing is written)\n",
         report.number, report.date
     );
+    let optimum = &report.optimum;
+    let _ = writeln!(
+        out,
+        "worth {} a day, within {:.2} % of what no plan can pass",
+        optimum.worth,
+        100.0 * optimum.gap
+    );
     for warning in &report.warnings {
         let _ = writeln!(out, "warning: {warning}");
     }
@@ -20,7 +27,8 @@ pub fn render(report: &PlanReport) -> String {
             write_appliance(&mut out, site.site.as_str(), appliance);
         }
         for left in &site.left_out {
-            let (title, reason) = (&left.title, left.reason.because());
+            let title = markdown::name(Some(&left.title), left.file.as_deref());
+            let reason = left.reason.because();
             let _ = writeln!(out, "site {}: without {title}: {reason}", site.site);
         }
     }
@@ -47,6 +55,6 @@ fn line(t: &TitleReport) -> String {
         Action::Dropped => ('-', t.size),
         Action::Kept => ('=', t.size),
     };
-    let title = t.title.as_ref().map_or("(not in the catalogue)", |t| t.as_str());
+    let title = markdown::name(t.title.as_ref(), t.file.as_deref());
     format!("{sign} {title} {amount}: {}", t.because)
 }

@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | a fault of this program or machine |
 //! | 2 | usage: wrong arguments |
-//! | 3 | an input is wrong: a file, a row, a contradiction in catalogue or fleet |
+//! | 3 | an input is wrong: a file, a row, a contradiction in catalogue, fleet or policy |
 //! | 4 | the control plane cannot be reached or fails |
 //! | 5 | the control plane refuses: token, role, request |
 //! | 6 | the deadline has passed |

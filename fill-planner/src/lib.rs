@@ -16,5 +16,6 @@ pub mod plan;
 pub mod retry;
 pub mod review;
 pub mod run;
+pub mod spread;
 pub mod state;
 pub mod textfile;

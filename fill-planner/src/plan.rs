@@ -6,6 +6,7 @@ use crate::{
     error::PlannerError,
     history::HistoryStore,
     load, output,
+    spread::Threads,
 };
 use cdn_types::{
     PlanNumber,
@@ -32,7 +33,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             History::before(args.date, &rows)
         }
     };
-    let planned = fill_core::plan(
+    let planned = fill_core::plan_spread(
         &Inputs {
             number: number(args, previous.as_ref()),
             seed: args.method.seed,
@@ -41,8 +42,10 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             fleet: &fleet,
             previous: previous.as_ref(),
             rules: Rules::default(),
+            policy: &args.method.policy()?,
         },
         args.method.method.predictor().as_ref(),
+        &Threads::available(),
     )?;
     for warning in &planned.report.warnings {
         tracing::warn!("{warning}");

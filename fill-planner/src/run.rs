@@ -9,6 +9,7 @@ use crate::{
     history::HistoryStore,
     lock::{self, RunLock},
     output,
+    spread::Threads,
     state::State,
     textfile::{self, Figures, Outcome},
 };
@@ -160,6 +161,7 @@ async fn fetch_and_plan(
     date: Date,
     now: Timestamp,
 ) -> Result<(Planned, Basis), PlannerError> {
+    let policy = args.method.policy()?;
     // The hour that runs is not known whole yet.
     let to = Hour::start_of(date).min(Hour::of(now));
     let (catalogue, fleet, plans) = tokio::try_join!(control.catalogue(), control.fleet(), control.plans())?;
@@ -190,8 +192,9 @@ async fn fetch_and_plan(
             fleet: &fleet,
             previous: previous.as_ref(),
             rules: Rules::default(),
+            policy: &policy,
         };
-        let mut planned = fill_core::plan(&inputs, &forecast)?;
+        let mut planned = fill_core::plan_spread(&inputs, &forecast, &Threads::available())?;
         if let Basis::Fresh(..) = basis {
             let predictor = args.method.method.predictor();
             let expected = planned.report.hit_share();
@@ -278,6 +281,7 @@ fn summary(planned: &Planned, activated: bool) -> serde_json::Value {
         "appliances": parts.len(),
         "items": parts.iter().map(|p| p.items.len()).sum::<usize>(),
         "fill_bytes": reports.map(|a| a.added.0).sum::<u64>(),
+        "gap": planned.report.optimum.gap,
         "warnings": planned.report.warnings,
     })
 }

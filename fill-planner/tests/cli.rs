@@ -159,6 +159,47 @@ fn dry_run_prints_the_changes_and_writes_nothing() {
 }
 
 #[test]
+fn a_policy_is_obeyed_and_its_mistakes_are_named() {
+    let world = World::new(SHAPE);
+    let files = Files::new(&world);
+    let title = world.catalogue.objects[0].title.as_str();
+    let policy = files.path("policy.json");
+    let policy = policy.to_str().unwrap();
+    std::fs::write(
+        policy,
+        format!(r#"{{"blackouts": [{{"title": "{title}", "site": "site0"}}], "links": [{{"name": "wan", "cap": 0, "over": "origin"}}]}}"#),
+    )
+    .unwrap();
+    let dry = stdout(&files.plan(&["--dry-run", "--policy", policy]));
+    assert!(
+        dry.contains(&format!(
+            "site site0: without {title}: the policy bars it here on this day"
+        )),
+        "{dry}"
+    );
+    assert!(
+        dry.contains("a shared link's bytes went to what is worth more"),
+        "{dry}"
+    );
+    let wrong = |text: &str| {
+        std::fs::write(policy, text).unwrap();
+        let out = files.plan(&["--dry-run", "--policy", policy]);
+        assert_eq!(out.status.code(), Some(3));
+        stderr(&out)
+    };
+    let unknown = wrong(r#"{"pins": [{"title": "none"}]}"#);
+    assert!(
+        unknown.contains("policy: pin of none: the catalogue has no such title"),
+        "{unknown}"
+    );
+    let slip = wrong(r#"{"pin": []}"#);
+    assert!(
+        slip.contains("policy.json: line 1, column 6: unknown field `pin`"),
+        "{slip}"
+    );
+}
+
+#[test]
 fn wrong_inputs_are_one_line_with_their_place() {
     let files = Files::new(&World::new(SHAPE));
     let expect = |file: &str, text: &str, code: i32, part: &str| {

@@ -1,25 +1,35 @@
 //! From inputs to plan and report: runs the steps for every site, and has their outcome written down.
+//!
+//! [`plan`] gives the whole documents. Those of a thousand appliances are larger than anyone wants in memory at once:
+//! [`decide`] hands over a [`Decided`], which writes them one appliance at a time.
 
 mod scribe;
+
+pub use scribe::Scribe;
 
 use crate::{
     InputError,
     bundle::Bundles,
-    fleet::{Appliance, Fleet, SiteFleet},
-    forecast::{Forecast, Predictor},
+    demand::{Demand, RegionDemand},
+    fleet::Fleet,
+    forecast::Predictor,
     history::History,
-    place::{self, Present},
-    report::{HistoryReport, PlanReport, REPORT_FORMAT},
+    place::{
+        self, FleetPlacement, InTurn, Spread,
+        problem::{Problem, World},
+    },
+    policy::{Policy, Term, Terms},
+    present::Holdings,
+    rendezvous,
+    report::{HistoryReport, LinkReport, OptimumReport, PlanReport, REPORT_FORMAT, SiteReport},
     rules::Rules,
     sources::Sources,
-    worth::{GlobalDemand, RegionDemand, Worth},
 };
 use cdn_types::{
-    Bytes, ObjectDigest, PlanNumber,
+    Bytes, ObjectDigest, PlanNumber, RegionId,
     api::v1::{Catalogue, FleetSnapshot},
     plan::{PLAN_FORMAT, Plan},
 };
-use scribe::Scribe;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that a plan depends on, besides the predictor.
@@ -39,6 +49,8 @@ pub struct Inputs<'a> {
     pub previous: Option<&'a Plan>,
     /// How to weigh.
     pub rules: Rules,
+    /// What operators and contracts ask.
+    pub policy: &'a Policy,
 }
 
 /// A plan and why it is so.
@@ -50,132 +62,180 @@ pub struct Planned {
     pub report: PlanReport,
 }
 
+/// Expects the planned day's demand.
+pub trait Expect {
+    /// Stable name, for reports.
+    fn name(&self) -> &str;
+    /// Expected bytes of each of [`Bundles::objects`], by region.
+    fn expect(&self, bundles: &Bundles<'_>) -> Demand;
+}
+
+/// A predictor and what it knows.
+struct FromHistory<'a> {
+    history: &'a History,
+    predictor: &'a dyn Predictor,
+}
+
+impl Expect for FromHistory<'_> {
+    fn name(&self) -> &str {
+        self.predictor.name()
+    }
+    fn expect(&self, bundles: &Bundles<'_>) -> Demand {
+        Demand::of(&self.predictor.predict(self.history), bundles)
+    }
+}
+
+/// Everything that is decided, from which plan and report are written.
+pub struct Decided<'a> {
+    /// The checked fleet.
+    pub fleet: &'a Fleet,
+    /// What was placed.
+    pub bundles: &'a Bundles<'a>,
+    /// Where it goes.
+    pub placement: &'a FleetPlacement,
+    head: Plan,
+    report: PlanReport,
+    regions: &'a BTreeMap<&'a RegionId, RegionDemand<'a>>,
+    world: World<'a>,
+    sources: Sources<'a>,
+}
+
 /// Plans the day after the history.
 pub fn plan(inputs: &Inputs<'_>, predictor: &dyn Predictor) -> Result<Planned, InputError> {
+    plan_spread(inputs, predictor, &InTurn)
+}
+
+/// As [`plan`], with the sites' work spread as told; the outcome is the same.
+pub fn plan_spread(
+    inputs: &Inputs<'_>,
+    predictor: &dyn Predictor,
+    spread: &impl Spread,
+) -> Result<Planned, InputError> {
+    let history = inputs.history;
+    decide(inputs, &FromHistory { history, predictor }, spread, |decided| {
+        decided.planned()
+    })
+}
+
+/// Decides, and hands the decisions to `then`.
+pub fn decide<R>(
+    inputs: &Inputs<'_>,
+    expect: &dyn Expect,
+    spread: &impl Spread,
+    then: impl FnOnce(&Decided<'_>) -> R,
+) -> Result<R, InputError> {
     if let Some(previous) = inputs.previous.map(|p| p.number).filter(|n| *n >= inputs.number) {
         let number = inputs.number;
         return Err(InputError::Number { number, previous });
     }
-    let bundles = Bundles::new(inputs.catalogue)?;
+    let bundles = Bundles::new(inputs.catalogue, inputs.policy.grouping)?;
     let fleet = Fleet::new(inputs.fleet)?;
-    let forecast = predictor.predict(inputs.history);
-    let global = GlobalDemand::new(&forecast);
-    let intended = intended(inputs.previous, &bundles);
-    let sizes = sizes(inputs);
-    let mut regions = BTreeMap::new();
-    for site in &fleet.sites {
-        regions
-            .entry(&site.region)
-            .or_insert_with(|| RegionDemand::new(&site.region, &bundles, &forecast, &global, &inputs.rules));
-    }
-    let mut presents = Vec::with_capacity(fleet.sites.len());
-    let mut placements = Vec::with_capacity(fleet.sites.len());
-    for site in &fleet.sites {
-        let worth = Worth::at(site, &regions[&site.region], &bundles, &inputs.rules);
-        let present = present(site, &bundles, &intended, &sizes);
-        placements.push(place::place(
-            site,
-            &bundles,
-            &worth,
-            &present,
-            inputs.seed,
-            &inputs.rules,
-        ));
-        presents.push(present);
-    }
-    let sources = Sources::new(&fleet, &bundles, &placements, inputs.seed);
-    let mut parts = Vec::new();
-    let mut site_reports = Vec::new();
-    for (s, site) in fleet.sites.iter().enumerate() {
-        let scribe = Scribe {
-            bundles: &bundles,
-            sources: &sources,
-            sizes: &sizes,
-            site,
-            index: s,
-            placement: &placements[s],
-            present: &presents[s],
-            demand: &regions[&site.region],
-        };
-        let (mut site_parts, report) = scribe.write();
-        parts.append(&mut site_parts);
-        site_reports.push(report);
-    }
-    parts.sort_by(|a, b| a.appliance.cmp(&b.appliance));
-    let inputs_digest = digest(inputs, &bundles, &fleet, predictor.name());
-    let plan = Plan {
+    let terms = Terms::new(inputs.policy, inputs.history.planned(), &fleet, &bundles)?;
+    let holdings = Holdings::new(&fleet, &bundles, inputs.previous);
+    let demand = expect.expect(&bundles);
+    let ids: BTreeSet<&RegionId> = fleet.sites.iter().map(|s| &s.region).collect();
+    let ids: Vec<&RegionId> = ids.into_iter().collect();
+    let of_region = |r: usize| RegionDemand::new(ids[r], &demand, &bundles, &inputs.rules);
+    let of_regions = spread.each(ids.len(), &of_region);
+    let regions: BTreeMap<&RegionId, RegionDemand<'_>> = ids.iter().copied().zip(of_regions).collect();
+    let title_key = |b: u32| rendezvous::key(inputs.seed, "title", bundles.title(b).as_str());
+    let title_keys: Vec<u64> = (0..bundles.list.len() as u32).map(title_key).collect();
+    let world = World {
+        bundles: &bundles,
+        holdings: &holdings,
+        terms: &terms,
+        rules: &inputs.rules,
+        title_keys: &title_keys,
+        seed: inputs.seed,
+    };
+    let placement = place::place(&fleet, &regions, world, spread);
+    let digest = digest(inputs, &bundles, &fleet, expect.name());
+    let sources = Sources::new(
+        &fleet,
+        &bundles,
+        &holdings,
+        &placement.sites,
+        &title_keys,
+        inputs.seed,
+    );
+    let head = Plan {
         format: PLAN_FORMAT,
         number: inputs.number,
         date: inputs.history.planned(),
         seed: inputs.seed,
-        inputs: inputs_digest,
-        appliances: parts,
+        inputs: digest,
+        appliances: Vec::new(),
     };
     let report = PlanReport {
         format: REPORT_FORMAT,
-        number: plan.number,
-        date: plan.date,
-        seed: plan.seed,
-        inputs: inputs_digest,
-        method: predictor.name().to_owned(),
+        number: head.number,
+        date: head.date,
+        seed: head.seed,
+        inputs: digest,
+        method: expect.name().to_owned(),
         history: history_report(inputs.history),
         promise: None,
-        warnings: warnings(inputs.history, &forecast, &bundles, &fleet),
-        sites: site_reports,
+        warnings: warnings(inputs.history, demand.is_nothing(), &bundles, &fleet),
+        optimum: OptimumReport::new(&placement.score),
+        links: link_reports(&terms, &fleet, &placement),
+        sites: Vec::new(),
     };
-    Ok(Planned { plan, report })
+    Ok(then(&Decided {
+        fleet: &fleet,
+        bundles: &bundles,
+        placement: &placement,
+        head,
+        report,
+        regions: &regions,
+        world,
+        sources,
+    }))
 }
 
-/// Bundles that the previous plan gave to each appliance, by appliance id.
-fn intended<'a>(previous: Option<&'a Plan>, bundles: &Bundles<'_>) -> BTreeMap<&'a str, BTreeSet<usize>> {
-    let parts = previous.map(|p| p.appliances.as_slice()).unwrap_or_default();
-    parts
-        .iter()
-        .map(|part| {
-            let items = part.items.iter();
-            let bundles = items.flat_map(|i| bundles.with(&i.digest).iter().copied());
-            (part.appliance.as_str(), bundles.collect())
-        })
-        .collect()
-}
+impl Decided<'_> {
+    /// The plan without its parts.
+    pub fn head(&self) -> &Plan {
+        &self.head
+    }
+    /// The report without its sites.
+    pub fn summary(&self) -> &PlanReport {
+        &self.report
+    }
+    /// One site's placement problem, as it was solved.
+    pub fn problem(&self, site: usize) -> Problem<'_> {
+        let of = &self.fleet.sites[site];
+        Problem::new(site, of, &self.regions[&of.region], self.world)
+    }
+    /// Writes one site's parts and report, an appliance at a time.
+    pub fn site(&self, site: usize) -> Scribe<'_> {
+        Scribe::new(self, site)
+    }
 
-/// Sizes of objects, of those that have left the catalogue as the previous plan knew them.
-fn sizes(inputs: &Inputs<'_>) -> BTreeMap<ObjectDigest, Bytes> {
-    let parts = inputs
-        .previous
-        .map(|p| p.appliances.as_slice())
-        .unwrap_or_default();
-    let gone = parts.iter().flat_map(|p| &p.items).map(|i| (i.digest, i.size));
-    let known = inputs.catalogue.objects.iter().map(|o| (o.digest, o.size));
-    gone.chain(known).collect()
-}
+    fn is_pinned(&self, site: usize, bundle: u32) -> bool {
+        matches!(self.world.terms.of(site, bundle), Some(Term::Pinned(_)))
+    }
+    fn is_barred(&self, site: usize, bundle: u32) -> bool {
+        self.world.terms.of(site, bundle) == Some(Term::Barred)
+    }
 
-/// What a site's appliances hold, by bundle.
-fn present(
-    site: &SiteFleet,
-    bundles: &Bundles<'_>,
-    intended: &BTreeMap<&str, BTreeSet<usize>>,
-    sizes: &BTreeMap<ObjectDigest, Bytes>,
-) -> Present {
-    let held = |a: &Appliance| {
-        let mut held = BTreeMap::new();
-        for object in &a.holds {
-            for b in bundles.with(object) {
-                let same = bundles.list[*b].objects.iter().filter(|o| o.digest == *object);
-                *held.entry(*b).or_insert(0u64) += same.map(|o| o.size.0).sum::<u64>();
+    /// The whole documents.
+    fn planned(&self) -> Planned {
+        let (mut plan, mut report) = (self.head.clone(), self.report.clone());
+        for s in 0..self.fleet.sites.len() {
+            let scribe = self.site(s);
+            let mut appliances = Vec::new();
+            for a in 0..self.fleet.sites[s].appliances.len() {
+                let (part, about) = scribe.appliance(a);
+                plan.appliances.push(part);
+                appliances.push(about);
             }
+            report.sites.push(SiteReport {
+                appliances,
+                ..scribe.site_report()
+            });
         }
-        held
-    };
-    let stored = |a: &Appliance| {
-        let sizes = a.holds.iter().filter_map(|o| sizes.get(o));
-        sizes.fold(0u64, |sum, s| sum.saturating_add(s.0))
-    };
-    let intended = |a: &Appliance| intended.get(a.id.as_str()).cloned().unwrap_or_default();
-    Present {
-        held: site.appliances.iter().map(held).collect(),
-        stored: site.appliances.iter().map(stored).collect(),
-        intended: site.appliances.iter().map(intended).collect(),
+        plan.appliances.sort_by(|a, b| a.appliance.cmp(&b.appliance));
+        Planned { plan, report }
     }
 }
 
@@ -185,15 +245,14 @@ fn digest(inputs: &Inputs<'_>, bundles: &Bundles<'_>, fleet: &Fleet, method: &st
     hasher.update(&inputs.seed.to_le_bytes());
     hasher.update(method.as_bytes());
     hasher.update(&inputs.rules.digest_bytes());
+    hasher.update(format!("{:?}", inputs.policy).as_bytes());
     inputs.history.digest_into(&mut hasher);
-    for bundle in &bundles.list {
-        for object in &bundle.objects {
-            hasher.update(object.digest.as_bytes());
-            hasher.update(&object.size.0.to_le_bytes());
-            hasher.update(object.title.as_str().as_bytes());
-            hasher.update(object.path.as_bytes());
-            hasher.update(object.media_type.as_bytes());
-        }
+    for object in &bundles.objects {
+        hasher.update(object.digest.as_bytes());
+        hasher.update(&object.size.0.to_le_bytes());
+        hasher.update(object.title.as_str().as_bytes());
+        hasher.update(object.path.as_bytes());
+        hasher.update(object.media_type.as_bytes());
     }
     fleet.digest_into(&mut hasher);
     if let Some(previous) = inputs.previous {
@@ -201,6 +260,27 @@ fn digest(inputs: &Inputs<'_>, bundles: &Bundles<'_>, fleet: &Fleet, method: &st
         hasher.update(previous.inputs.as_bytes());
     }
     ObjectDigest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// The origin, what each site brings in from outside, and the policy's links, each with the night's bytes.
+fn link_reports(terms: &Terms, fleet: &Fleet, placement: &FleetPlacement) -> Vec<LinkReport> {
+    let link = |link: String, cap: Option<u64>, bytes: u64| LinkReport {
+        link,
+        cap: cap.map(Bytes),
+        bytes: Bytes(bytes),
+    };
+    let origin: u64 = placement.sites.iter().map(|p| p.far[0]).sum();
+    let mut out = vec![link("origin".into(), None, origin)];
+    for (site, placed) in fleet.sites.iter().zip(&placement.sites) {
+        out.push(link(
+            format!("into site {}", site.id),
+            None,
+            placed.far.iter().sum(),
+        ));
+    }
+    let of_policy = terms.links.iter().zip(&placement.links);
+    out.extend(of_policy.map(|(l, bytes)| link(l.name.clone(), Some(l.cap), *bytes)));
+    out
 }
 
 fn history_report(history: &History) -> HistoryReport {
@@ -213,7 +293,7 @@ fn history_report(history: &History) -> HistoryReport {
     }
 }
 
-fn warnings(history: &History, forecast: &Forecast, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<String> {
+fn warnings(history: &History, nothing: bool, bundles: &Bundles<'_>, fleet: &Fleet) -> Vec<String> {
     let mut out = Vec::new();
     match history.days().first() {
         None => out.push("no demand is known before the planned day".into()),
@@ -223,7 +303,7 @@ fn warnings(history: &History, forecast: &Forecast, bundles: &Bundles<'_>, fleet
         )),
         Some(_) => {}
     }
-    if forecast.regions().next().is_none() {
+    if nothing {
         out.push("nothing is expected: titles are spread evenly".into());
     }
     let planned: BTreeSet<_> = fleet.sites.iter().map(|s| &s.region).collect();

@@ -9,7 +9,7 @@ use cdn_types::{
     BitsPerSecond, FillWindow, ObjectDigest, OcaId, RegionId, SiteId,
     api::v1::{ApplianceState, ApplianceView, FleetSnapshot},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Why a fleet is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,10 @@ pub struct Fleet {
     pub sites: Vec<SiteFleet>,
     /// Appliances that get no part, with the reason, sorted by id.
     pub left_out: Vec<(OcaId, &'static str)>,
+    /// Sites without an appliance that gets a part, with their regions.
+    pub idle_sites: Vec<(SiteId, RegionId)>,
+    /// Everything that anyone holds, sorted.
+    pub objects: Vec<ObjectDigest>,
     /// `http://host:port` of the origin, no trailing slash.
     pub origin: String,
 }
@@ -95,8 +99,8 @@ pub struct Appliance {
     pub fill_cap: u64,
     /// Whether others may fetch from it.
     pub source: bool,
-    /// What it holds.
-    pub holds: BTreeSet<ObjectDigest>,
+    /// What it holds: indices into [`Fleet::objects`], rising.
+    pub holds: Vec<u32>,
 }
 
 impl Fleet {
@@ -126,13 +130,14 @@ impl Fleet {
         if let Some(pair) = views.windows(2).find(|p| p[0].id == p[1].id) {
             return Err(FleetError::DuplicateAppliance(pair[0].id.clone()));
         }
+        let (objects, rank) = sorted(&snapshot.objects);
         let mut left_out = Vec::new();
         for view in views {
             let site = sites.get_mut(&view.site).ok_or_else(|| FleetError::UnknownSite {
                 appliance: view.id.clone(),
                 site: view.site.clone(),
             })?;
-            let appliance = Appliance::new(view, &site.window, &snapshot.objects)?;
+            let appliance = Appliance::new(view, &site.window, &rank)?;
             if view.state == ApplianceState::Lost {
                 left_out.push((
                     view.id.clone(),
@@ -142,35 +147,50 @@ impl Fleet {
                 site.appliances.push(appliance);
             }
         }
-        let mut sites: Vec<_> = sites.into_values().filter(|s| !s.appliances.is_empty()).collect();
+        let (mut sites, idle): (Vec<_>, Vec<_>) = sites.into_values().partition(|s| !s.appliances.is_empty());
         share_out(&mut sites);
         Ok(Self {
             sites,
             left_out,
+            idle_sites: idle.into_iter().map(|s| (s.id, s.region)).collect(),
+            objects,
             origin: snapshot.fallback.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Site and place in it of an appliance that gets a part.
+    pub fn find(&self, appliance: &OcaId) -> Option<(usize, usize)> {
+        self.sites.iter().enumerate().find_map(|(s, site)| {
+            let a = site.appliances.binary_search_by(|a| a.id.cmp(appliance)).ok()?;
+            Some((s, a))
         })
     }
 
     /// Feeds everything that a plan can depend on to a digest.
     pub(crate) fn digest_into(&self, hasher: &mut blake3::Hasher) {
-        let mut text = |t: &str| {
+        fn text(hasher: &mut blake3::Hasher, t: &str) {
             hasher.update(t.as_bytes());
             hasher.update(&[0]);
-        };
-        text(&self.origin);
+        }
+        text(hasher, &self.origin);
         for site in &self.sites {
-            text(site.id.as_str());
-            text(site.region.as_str());
-            text(&format!("{:?}", site.window));
+            text(hasher, site.id.as_str());
+            text(hasher, site.region.as_str());
+            text(hasher, &format!("{:?}", site.window));
             for a in &site.appliances {
-                text(a.id.as_str());
-                text(&a.base_url);
-                text(&format!(
-                    "{} {} {} {}",
-                    a.storage, a.egress, a.fill_rate.0, a.source
-                ));
+                text(hasher, a.id.as_str());
+                text(hasher, &a.base_url);
+                let figures = format!(
+                    "{} {} {} {} {}",
+                    a.storage,
+                    a.egress,
+                    a.fill_rate.0,
+                    a.source,
+                    a.holds.len()
+                );
+                text(hasher, &figures);
                 for object in &a.holds {
-                    text(&object.to_string());
+                    hasher.update(self.objects[*object as usize].as_bytes());
                 }
             }
         }
@@ -178,21 +198,22 @@ impl Fleet {
 }
 
 impl Appliance {
-    fn new(view: &ApplianceView, window: &FillWindow, objects: &[ObjectDigest]) -> Result<Self, FleetError> {
+    fn new(view: &ApplianceView, window: &FillWindow, rank: &[u32]) -> Result<Self, FleetError> {
         if view.base_url.is_empty() {
             return Err(FleetError::NoAddress(view.id.clone()));
         }
-        let mut holds = BTreeSet::new();
-        for index in &view.holds {
-            let digest = objects
-                .get(*index as usize)
+        let of = |index: &u32| {
+            rank.get(*index as usize)
+                .copied()
                 .ok_or_else(|| FleetError::UnknownObject {
                     appliance: view.id.clone(),
                     index: *index,
-                    objects: objects.len(),
-                })?;
-            holds.insert(*digest);
-        }
+                    objects: rank.len(),
+                })
+        };
+        let mut holds = view.holds.iter().map(of).collect::<Result<Vec<u32>, _>>()?;
+        holds.sort_unstable();
+        holds.dedup();
         Ok(Self {
             id: view.id.clone(),
             base_url: view.base_url.trim_end_matches('/').to_owned(),
@@ -204,6 +225,16 @@ impl Appliance {
             holds,
         })
     }
+}
+
+/// The objects in order, each once, and the place of each in that order.
+fn sorted(objects: &[ObjectDigest]) -> (Vec<ObjectDigest>, Vec<u32>) {
+    let mut sorted = objects.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let place = |o| sorted.partition_point(|s| s < o) as u32;
+    let rank = objects.iter().map(place).collect();
+    (sorted, rank)
 }
 
 impl SiteFleet {

@@ -100,8 +100,7 @@ impl History {
     }
     /// Whole days from the known day `day` (0 = newest) to the planned one, at least 1.
     pub fn age(&self, day: usize) -> u32 {
-        let hours = Hour::start_of(self.planned).0 - Hour::start_of(self.days[day]).0;
-        u32::try_from(hours / 24).unwrap_or(1).max(1)
+        age(self.planned, self.days[day])
     }
     /// Whether nothing recent is known.
     pub fn is_stale(&self) -> bool {
@@ -147,6 +146,12 @@ impl History {
             }
         }
     }
+}
+
+/// Whole days from a known day to the planned one, at least 1.
+pub(crate) fn age(planned: Date, day: Date) -> u32 {
+    let hours = Hour::start_of(planned).0 - Hour::start_of(day).0;
+    u32::try_from(hours / 24).unwrap_or(1).max(1)
 }
 
 /// Days to count in a span of `hours` known hours.

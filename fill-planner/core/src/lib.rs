@@ -6,9 +6,11 @@
 //!
 //! 1. [`history`] cuts demand at the decision day: nothing later can reach a predictor.
 //! 2. [`forecast`] expects tomorrow's bytes per region and object.
-//! 3. [`bundle`] groups the catalogue's objects into the units that are placed; [`fleet`] checks the fleet.
-//! 4. [`worth`] says what each further copy of a title is worth at a site.
-//! 5. [`place`] chooses copies by worth per byte under storage and fill, staying with what is held.
+//! 3. [`bundle`] groups the catalogue's objects into the units that are placed; [`fleet`] checks the fleet, [`present`]
+//!    says what it holds, [`policy`] what is asked of the plan.
+//! 4. [`demand`] sums the forecast by bundle; [`worth`] says what each further copy of a bundle is worth at a site.
+//! 5. [`place`] chooses copies by worth per byte under storage, fill and shared links, staying with what is held, and
+//!    proves how near that is to the best.
 //! 6. [`sources`] ranks where each object is fetched from.
 //! 7. [`assemble`] writes plan and report; [`markdown`] makes the report readable.
 //!
@@ -19,11 +21,14 @@
 
 pub mod assemble;
 pub mod bundle;
+pub mod demand;
 pub mod fleet;
 pub mod forecast;
 pub mod history;
 pub mod markdown;
 pub mod place;
+pub mod policy;
+pub mod present;
 pub mod promise;
 pub mod rendezvous;
 pub mod report;
@@ -31,9 +36,10 @@ pub mod rules;
 pub mod sources;
 pub mod worth;
 
-pub use assemble::{Inputs, Planned, plan};
+pub use assemble::{Inputs, Planned, decide, plan, plan_spread};
 pub use forecast::{DecayedMean, Forecast, Given, Predictor, SeasonalNaive};
 pub use history::History;
+pub use policy::Policy;
 pub use report::PlanReport;
 pub use rules::Rules;
 
@@ -46,6 +52,9 @@ pub enum InputError {
     /// The fleet contradicts itself.
     #[error("fleet: {0}")]
     Fleet(#[from] fleet::FleetError),
+    /// The policy asks for what cannot be.
+    #[error("policy: {0}")]
+    Policy(#[from] policy::PolicyError),
     /// The new plan's number is not above the previous plan's.
     #[error("number {number} is not above the previous plan's number {previous}; give a higher one")]
     Number {

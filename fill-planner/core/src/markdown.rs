@@ -7,6 +7,8 @@ use std::fmt::Write;
 const MAX_TITLES: usize = 60;
 /// Left out titles listed for a site; the JSON report has them all.
 const MAX_LEFT_OUT: usize = 20;
+/// Links listed; the JSON report has them all.
+const MAX_LINKS: usize = 40;
 
 /// Writes a report as Markdown.
 pub fn render(report: &PlanReport) -> String {
@@ -34,6 +36,7 @@ fn write_report(out: &mut String, r: &PlanReport) -> std::fmt::Result {
         r.seed,
         r.inputs.short()
     )?;
+    write_optimum(out, r)?;
     if let Some(p) = r.promise {
         writeln!(
             out,
@@ -78,6 +81,34 @@ fn write_report(out: &mut String, r: &PlanReport) -> std::fmt::Result {
     Ok(())
 }
 
+/// The gap to the bound, and the links.
+fn write_optimum(out: &mut String, r: &PlanReport) -> std::fmt::Result {
+    let o = &r.optimum;
+    writeln!(
+        out,
+        "Given the forecast the plan is worth {} a day, within {:.2} % of what no plan can pass ({}); room is made tonight for {} of it.\n",
+        o.worth,
+        100.0 * o.gap,
+        o.bound,
+        o.tomorrow
+    )?;
+    let busy = || r.links.iter().filter(|l| l.bytes.0 > 0 || l.cap.is_some());
+    if busy().next().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "| link | bytes of the night | cap | used |\n|---|--:|--:|--:|"
+    )?;
+    for l in busy().take(MAX_LINKS) {
+        let cap = l.cap.map_or_else(|| "-".to_owned(), |c| c.to_string());
+        let used = percent(l.bytes.0, l.cap.map_or(0, |c| c.0));
+        writeln!(out, "| {} | {} | {cap} | {used} |", l.link, l.bytes)?;
+    }
+    more(out, busy().count(), MAX_LINKS)?;
+    writeln!(out)
+}
+
 fn write_site(out: &mut String, site: &SiteReport) -> std::fmt::Result {
     writeln!(out, "\n## Site {} (region {})\n", site.site, site.region)?;
     writeln!(
@@ -86,28 +117,34 @@ fn write_site(out: &mut String, site: &SiteReport) -> std::fmt::Result {
         site.expected,
         share(site.hit_share)
     )?;
+    if let Some(survives) = site.survives {
+        writeln!(
+            out,
+            "If the appliance that matters most fails, {:.1} % of it stays here at the peak.",
+            100.0 * survives
+        )?;
+    }
     for a in &site.appliances {
         write_appliance(out, a)?;
     }
     if !site.left_out.is_empty() {
         writeln!(
             out,
-            "\n### Not at {}: {} titles\n",
-            site.site,
-            site.left_out.len()
+            "\n### Not at {}: {} titles, of which {} would be drawn\n",
+            site.site, site.left_out_titles, site.left_out_expected
         )?;
         writeln!(out, "| title | size | expected | because |\n|---|--:|--:|---|")?;
         for l in site.left_out.iter().take(MAX_LEFT_OUT) {
             writeln!(
                 out,
                 "| {} | {} | {} | {} |",
-                l.title,
+                name(Some(&l.title), l.file.as_deref()),
                 l.size,
                 l.expected,
                 l.reason.because()
             )?;
         }
-        more(out, site.left_out.len(), MAX_LEFT_OUT)?;
+        more(out, site.left_out_titles as usize, MAX_LEFT_OUT)?;
     }
     Ok(())
 }
@@ -132,13 +169,22 @@ fn write_title(out: &mut String, t: &TitleReport) -> std::fmt::Result {
         out,
         "| {} | {} | {} | {} | {} | {} | {} |",
         t.action.as_str(),
-        t.title.as_ref().map_or("(not in the catalogue)", |t| t.as_str()),
+        name(t.title.as_ref(), t.file.as_deref()),
         t.size,
         t.fill,
         t.expected,
         t.copies,
         t.because
     )
+}
+
+/// A title, with the file where only a part of it is meant.
+pub fn name(title: Option<&cdn_types::TitleId>, file: Option<&str>) -> String {
+    match (title, file) {
+        (None, _) => "(not in the catalogue)".to_owned(),
+        (Some(title), None) => title.to_string(),
+        (Some(title), Some(file)) => format!("{title} ({file})"),
+    }
 }
 
 fn more(out: &mut String, all: usize, shown: usize) -> std::fmt::Result {

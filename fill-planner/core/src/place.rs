@@ -1,82 +1,145 @@
-//! Placement at one site: which appliance shall hold which bundle.
+//! Placement: which appliance shall hold which bundle, how near that is to the best, and why.
 //!
-//! Copies compete by worth per byte. The densest is placed first; an appliance that holds it already is asked first,
-//! then the others by weighted rendezvous hashing, and the first with room (and with fill left for what it lacks)
-//! takes it. A copy that would have to be filled competes with a reduced density: it must beat what it displaces by
-//! a margin and by the price of its fill, so that forecasts that merely tremble move nothing. Nothing is
-//! displaced as such: whoever comes late in this order finds no room.
+//! # The problem
+//!
+//! For each appliance `a` of a site `s` and each bundle `u` of `z_u` bytes, of which `a` lacks `m_au`: is `u` on `a`
+//! (`x_au` in {0, 1})? Wanted is the most worth
+//!
+//! ```text
+//! max  Σ_s [ Σ_u V_s(u; x) - max(0, Σ_u d_su [u at s] - E_s) ]
+//! ```
+//!
+//! where copy `c` of `u` at `s` is worth `w_suc` bytes a day, falling in `c` ([`crate::worth`]); `V` is the sum over its
+//! copies, those counted first that lack least, each reduced by what its fill must earn:
+//! `w` if nothing is missing, else `(w - fill_cost m) / (1 + swap_margin m/z)` ([`crate::rules`]; never below a rounding's worth of
+//! `w`, so that free room is used). `d_su` is what the site's viewers are expected to draw of `u`, and `E_s` what its
+//! appliances can send of that when the busiest hour fills their egress: what is drawn beyond comes from elsewhere. Subject to
+//!
+//! - storage: `Σ_u z_u x_au <= S_a`;
+//! - fill: `Σ_u m_au x_au <= T_a`. What goes is dropped only when all that comes is held, so both must fit side by side:
+//!   tonight `a` can fill `C_a = min(night's cap, free storage)`, and can make room for the next night's fill,
+//!   `T_a - C_a`. An empty appliance has `C_a` = its cap. A copy for which only room is made counts as placed;
+//! - links: what a site brings in from outside (`u` once, if no appliance of it that may be asked holds it: the copies after
+//!   the first are fetched from the first) is on every link of the site, on the origin's too if no other site has
+//!   it; the whole fill of an appliance is on every link of the appliance. Each link has a cap a night;
+//! - terms: pinned bundles have their copies, barred ones none; a larger rendition is only where the smaller one is.
+//!
+//! # The way
+//!
+//! Each site's Lagrangian dual ([`dual`]) gives prices and a bound that no plan can pass; links, which couple sites, are
+//! priced around that ([`shared`]). Copies are chosen greedily by worth over priced bytes, then improved by
+//! exchange ([`greedy`]). The bound, the plan's worth, and the gap between them go into the report.
+//!
+//! # Where a copy goes
+//!
+//! An appliance that holds a bundle is asked first, then the others by weighted rendezvous hashing, and the first with room
+//! and fill takes it: forecasts that merely tremble move nothing, an appliance that joins takes over what it wins by hashing
+//! (its share of the site's bytes, once), one that leaves gives up only what it had. In a site of fast and large
+//! appliances the hottest bundles belong to the fast ones, as many as those can store and send, and an appliance
+//! whose egress is taken at the peak is asked last.
 //!
 //! What is held and was not placed stays as a further copy as long as there is room: dropping it would gain nothing.
-//! Density greedy is within a few percent of the optimum for such knapsacks (facts: 1-3 %), runs in n log n and has a
-//! reason for every decision.
-//!
-//! What goes is dropped only when all that comes is held, so both must fit side by side while the fill runs. A copy
-//! for which that room is lacking has its room made tonight (what it displaces goes) and is filled the next night.
-//!
-//! An appliance that is new or was emptied takes over what it wins by hashing, also from holders: else the old ones
-//! would keep all hot titles and it would idle. That moves its share of the site's bytes once, and no more.
 
-use crate::{
-    bundle::Bundles,
-    fleet::{Appliance, SiteFleet},
-    rendezvous,
-    rules::Rules,
-    worth::Worth,
-};
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
-};
+pub mod dual;
+mod exchange;
+pub mod greedy;
+pub mod problem;
+pub mod refusal;
+pub mod shared;
+mod slope;
+pub mod state;
 
-/// An appliance filled to less than this part of its site's mean is taken for new.
-const NEW_BELOW: f64 = 0.5;
+use crate::{demand::RegionDemand, fleet::Fleet};
+use cdn_types::RegionId;
+pub use refusal::{Refusal, Refused};
 
-/// Why a bundle is on an appliance, or is not.
+use problem::{Candidate, Problem, World};
+use state::{Ledger, State};
+use std::collections::BTreeMap;
+
+/// How work on each of many sites is spread: the outcome must not depend on it.
+pub trait Spread: Sync {
+    /// `work(0)`, `work(1)`, … in that order, done in any.
+    fn each<T: Send>(&self, n: usize, work: &(dyn Fn(usize) -> T + Sync)) -> Vec<T>;
+}
+
+/// One after the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InTurn;
+
+impl Spread for InTurn {
+    fn each<T: Send>(&self, n: usize, work: &(dyn Fn(usize) -> T + Sync)) -> Vec<T> {
+        (0..n).map(work).collect()
+    }
+}
+
+/// Why a bundle is on an appliance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// Held already and worth its room; copy number `copy` of the site.
     Kept {
         /// 1 for the first copy.
-        copy: usize,
+        copy: u8,
     },
     /// Held already; not needed as a further copy, but nothing needs the room.
     Spare,
     /// To be filled; copy number `copy` of the site.
     Added {
         /// 1 for the first copy.
-        copy: usize,
+        copy: u8,
         /// Whether another appliance of the site holds it already and this one is new.
         taken_over: bool,
     },
 }
 
-/// Why a bundle has no copy at a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// Larger than any appliance's storage.
-    LargerThanStorage,
-    /// No appliance can fill what it lacks of it in one window.
-    LargerThanFill,
-    /// The room went to what is worth more per byte.
-    NoRoom,
-    /// Room is made for it tonight; it is filled the next night.
-    RoomTomorrow,
-    /// There is room, but the night's fill went to what is worth more.
-    NoFillLeft,
+/// One bundle of an appliance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The bundle.
+    pub bundle: u32,
+    /// Why.
+    pub choice: Choice,
 }
 
 /// The bundles of one appliance.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Assignment {
-    /// By bundle.
-    pub chosen: BTreeMap<usize, Choice>,
-    /// Bundles for which room is made tonight.
-    pub reserved: BTreeSet<usize>,
-    /// Bytes of all chosen bundles, and of the room made.
-    pub used: u64,
+    /// By bundle, rising.
+    pub chosen: Vec<Placed>,
     /// Bytes to be filled.
     pub filled: u64,
+    /// Bytes for which room is made tonight.
+    pub room_made: u64,
+}
+
+impl Assignment {
+    /// Why a bundle is here, if it is.
+    pub fn get(&self, bundle: u32) -> Option<Choice> {
+        let at = self.chosen.binary_search_by_key(&bundle, |p| p.bundle).ok()?;
+        Some(self.chosen[at].choice)
+    }
+}
+
+/// Bytes a day.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Score {
+    /// Worth of what is placed.
+    pub worth: f64,
+    /// Part of it for which only room is made tonight.
+    pub tomorrow: f64,
+    /// What no plan can pass.
+    pub bound: f64,
+}
+
+impl Score {
+    /// How far the worth is below the bound, as a share of the bound.
+    pub fn gap(&self) -> f64 {
+        if self.bound > 0.0 {
+            ((self.bound - self.worth) / self.bound).max(0.0)
+        } else {
+            0.0
+        }
+    }
 }
 
 /// A site's placement.
@@ -84,314 +147,174 @@ pub struct Assignment {
 pub struct Placement {
     /// By appliance, in the site's order.
     pub appliances: Vec<Assignment>,
-    /// Bundles without any copy at the site, with the reason.
-    pub refused: BTreeMap<usize, Refusal>,
+    /// What has no copy.
+    pub refused: Refused,
+    /// Worth; its bound is the site's own, with shared links free of charge.
+    pub score: Score,
+    /// Bytes that the night brings from the origin, and from other sites.
+    pub far: [u64; 2],
+    /// Share of the expected bytes that the site can still send at the peak when the appliance that matters most fails;
+    /// absent if it has only one.
+    pub survives: Option<f64>,
 }
 
-/// What is where before the plan.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Present {
-    /// By appliance: bytes held of each bundle of which anything is held.
-    pub held: Vec<BTreeMap<usize, u64>>,
-    /// By appliance: bytes of everything that it holds, as far as sizes are known.
-    pub stored: Vec<u64>,
-    /// By appliance: bundles that the previous plan gave it.
-    pub intended: Vec<BTreeSet<usize>>,
+/// The fleet's placement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetPlacement {
+    /// By site.
+    pub sites: Vec<Placement>,
+    /// All sites together.
+    pub score: Score,
+    /// By link of the policy: bytes of the night.
+    pub links: Vec<u64>,
 }
 
-/// Places bundles at a site. `seed` decides ties and the hashing.
+/// Places bundles over the whole fleet.
 pub fn place(
-    site: &SiteFleet,
-    bundles: &Bundles<'_>,
-    worth: &Worth,
-    present: &Present,
-    seed: u64,
-    rules: &Rules,
-) -> Placement {
-    let mut placer = Placer::new(site, bundles, worth, present, seed, rules);
-    placer.fill_by_density();
-    placer.keep_spares();
-    placer.finish()
-}
-
-struct Placer<'a> {
-    site: &'a SiteFleet,
-    bundles: &'a Bundles<'a>,
-    worth: &'a Worth,
-    present: &'a Present,
-    rules: &'a Rules,
-    title_keys: Vec<u64>,
-    appliance_keys: Vec<u64>,
-    is_new: Vec<bool>,
-    out: Vec<Assignment>,
-    refused: BTreeMap<usize, Refusal>,
-}
-
-/// When an appliance can take a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    Tonight,
-    /// Tonight there would be room only once others have gone.
-    Tomorrow,
-}
-
-/// One copy that looks for its place. The heap gives the densest; ties go by the title's hash, then its index.
-struct Candidate {
-    density: f64,
-    tie: u64,
-    bundle: usize,
-    copy: usize,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.density
-            .total_cmp(&other.density)
-            .then(self.tie.cmp(&other.tie))
-            .then(other.bundle.cmp(&self.bundle))
-            .then(other.copy.cmp(&self.copy))
+    fleet: &Fleet,
+    regions: &BTreeMap<&RegionId, RegionDemand<'_>>,
+    world: World<'_>,
+    spread: &impl Spread,
+) -> FleetPlacement {
+    let problem = |s: usize| Problem::new(s, &fleet.sites[s], &regions[&fleet.sites[s].region], world);
+    if !world.terms.links.is_empty() {
+        let problems = spread.each(fleet.sites.len(), &problem);
+        return shared::place(&problems, spread);
+    }
+    let sites = spread.each(fleet.sites.len(), &|s| {
+        let problem = problem(s);
+        let tolls = dual::Tolls::none(&problem);
+        let dual = dual::search(&problem, &tolls, dual::Prices::first(&problem), 1.0);
+        let state = greedy::site(&problem, &Ledger(Vec::new()), &dual.prices, &tolls);
+        finish(state, dual.bound)
+    });
+    let sum = |of: fn(&Score) -> f64| sites.iter().map(|p: &Placement| of(&p.score)).sum();
+    let score = Score {
+        worth: sum(|s| s.worth),
+        tomorrow: sum(|s| s.tomorrow),
+        bound: sum(|s| s.bound),
+    };
+    FleetPlacement {
+        sites,
+        score,
+        links: Vec::new(),
     }
 }
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Candidate {}
 
-impl<'a> Placer<'a> {
-    fn new(
-        site: &'a SiteFleet,
-        bundles: &'a Bundles<'a>,
-        worth: &'a Worth,
-        present: &'a Present,
-        seed: u64,
-        rules: &'a Rules,
-    ) -> Self {
-        let titles = bundles.list.iter();
-        Self {
-            site,
-            bundles,
+/// Keeps spares, and writes a site's placement down.
+fn finish(mut state: State<'_, '_>, bound: f64) -> Placement {
+    keep_spares(&mut state);
+    let problem = state.problem;
+    let n = problem.limits.len();
+    let mut appliances = vec![Assignment::default(); n];
+    let mut far = [0u64; 2];
+    let mut tomorrow = 0.0;
+    for (c, candidate) in problem.candidates.iter().enumerate() {
+        let mut at: Vec<(u64, usize)> = state
+            .holders(c)
+            .map(|a| (problem.missing(candidate, a), a))
+            .collect();
+        at.sort_unstable();
+        let tonight = at.iter().any(|(_, a)| !state.waits(*a, c));
+        if tonight {
+            far[usize::from(!candidate.origin)] += candidate.far;
+        } else if !at.is_empty() {
+            tomorrow += state.worth_of(c);
+        }
+        for ((missing, a), copy) in at.into_iter().zip(1u8..) {
+            if !state.waits(a, c) {
+                let choice = choice(problem, candidate, a, missing, copy);
+                appliances[a].chosen.push(Placed {
+                    bundle: candidate.bundle,
+                    choice,
+                });
+            }
+        }
+    }
+    for (a, out) in appliances.iter_mut().enumerate() {
+        out.filled = state.filled(a);
+        out.room_made = state.later(a);
+    }
+    let worth = state.worth();
+    Placement {
+        appliances,
+        refused: refusal::refused(&state),
+        score: Score {
             worth,
-            present,
-            rules,
-            title_keys: titles
-                .map(|b| rendezvous::key(seed, "title", b.title.as_str()))
-                .collect(),
-            appliance_keys: site
-                .appliances
-                .iter()
-                .map(|a| rendezvous::key(seed, "appliance", a.id.as_str()))
-                .collect(),
-            is_new: newcomers(&site.appliances, &present.held),
-            out: vec![Assignment::default(); site.appliances.len()],
-            refused: BTreeMap::new(),
-        }
+            tomorrow,
+            bound,
+        },
+        far,
+        survives: survives(&state),
     }
+}
 
-    /// Gives every copy in turn, densest first, to the first appliance that can take it.
-    fn fill_by_density(&mut self) {
-        let mut heap = BinaryHeap::with_capacity(self.bundles.list.len());
-        for bundle in 0..self.bundles.list.len() {
-            self.offer(&mut heap, bundle, 1);
-        }
-        while let Some(candidate) = heap.pop() {
-            let Some((appliance, fit)) = self.first_with_room(candidate.bundle) else {
-                if candidate.copy == 1 {
-                    let reason = self.refusal(candidate.bundle);
-                    self.refused.insert(candidate.bundle, reason);
-                }
-                continue;
-            };
-            // Its best place may have gone since it was offered: a fill then competes as a fill.
-            let density = self.density(candidate.bundle, candidate.copy, appliance);
-            if density < candidate.density {
-                heap.push(Candidate { density, ..candidate });
-                continue;
-            }
-            match fit {
-                Fit::Tonight => self.assign(candidate.bundle, candidate.copy, appliance),
-                Fit::Tomorrow => self.reserve(candidate.bundle, candidate.copy, appliance),
-            }
-            if candidate.copy < self.worth.copies[candidate.bundle].len() {
-                self.offer(&mut heap, candidate.bundle, candidate.copy + 1);
-            }
-        }
-    }
-
-    /// Keeps held bundles that no copy needed, as long as there is room, those first whose further copy is the
-    /// most use.
-    fn keep_spares(&mut self) {
-        for a in 0..self.out.len() {
-            let mut spares: Vec<(f64, usize)> = self.present.held[a]
-                .iter()
-                .filter(|(b, held)| {
-                    **held >= self.bundles.list[**b].size && !self.out[a].chosen.contains_key(b)
-                })
-                .map(|(b, _)| (self.worth.copies[*b][0] / self.bundles.list[*b].size as f64, *b))
-                .collect();
-            spares.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.cmp(&y.1)));
-            for (_, b) in spares {
-                let size = self.bundles.list[b].size;
-                if self.out[a].used + size <= self.site.appliances[a].storage {
-                    self.out[a].used += size;
-                    self.out[a].chosen.insert(b, Choice::Spare);
-                    self.refused.remove(&b);
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Placement {
-        Placement {
-            appliances: self.out,
-            refused: self.refused,
-        }
-    }
-
-    fn offer(&self, heap: &mut BinaryHeap<Candidate>, bundle: usize, copy: usize) {
-        let density = match self.first_with_room(bundle) {
-            Some((appliance, _)) => self.density(bundle, copy, appliance),
-            None => 0.0,
-        };
-        heap.push(Candidate {
-            density,
-            tie: self.title_keys[bundle],
-            bundle,
+fn choice(problem: &Problem<'_>, candidate: &Candidate, a: usize, missing: u64, copy: u8) -> Choice {
+    let held_whole = |h: &crate::present::Held| h.appliance as usize != a && h.bytes >= candidate.size;
+    match missing {
+        0 if copy > candidate.copies => Choice::Spare,
+        0 => Choice::Kept { copy },
+        _ => Choice::Added {
             copy,
-        });
+            taken_over: problem.is_new[a] && problem.holders(candidate).iter().any(held_whole),
+        },
     }
+}
 
-    fn assign(&mut self, bundle: usize, copy: usize, appliance: usize) {
-        let missing = self.missing(bundle, appliance);
-        let taken_over = self.present.held.iter().enumerate().any(|(other, held)| {
-            other != appliance && held.get(&bundle) >= Some(&self.bundles.list[bundle].size)
-        });
-        let choice = match missing {
-            0 => Choice::Kept { copy },
-            _ => Choice::Added {
-                copy,
-                taken_over: taken_over && self.is_new[appliance],
-            },
-        };
-        let out = &mut self.out[appliance];
-        out.used += self.bundles.list[bundle].size;
-        out.filled += missing;
-        out.chosen.insert(bundle, choice);
-    }
-
-    fn reserve(&mut self, bundle: usize, copy: usize, appliance: usize) {
-        let out = &mut self.out[appliance];
-        out.used += self.bundles.list[bundle].size;
-        out.reserved.insert(bundle);
-        if copy == 1 {
-            self.refused.insert(bundle, Refusal::RoomTomorrow);
-        }
-    }
-
-    /// Bytes of a bundle that an appliance lacks.
-    fn missing(&self, bundle: usize, appliance: usize) -> u64 {
-        let held = self.present.held[appliance].get(&bundle).copied().unwrap_or(0);
-        self.bundles.list[bundle].size.saturating_sub(held)
-    }
-
-    /// Worth per byte of a copy on an appliance, reduced for what must be filled.
-    fn density(&self, bundle: usize, copy: usize, appliance: usize) -> f64 {
-        let size = self.bundles.list[bundle].size as f64;
-        let plain = self.worth.copies[bundle][copy - 1] / size;
-        let missing = self.missing(bundle, appliance) as f64 / size;
-        let priced = (plain - self.rules.fill_cost * missing) / (1.0 + self.rules.swap_margin * missing);
-        // Below the price of a fill order still matters, and free room is still to be used.
-        if priced > 0.0 {
-            priced
-        } else {
-            plain * f64::EPSILON
-        }
-    }
-
-    /// The first appliance, in this bundle's order, that can take a further copy tonight, or else tomorrow.
-    fn first_with_room(&self, bundle: usize) -> Option<(usize, Fit)> {
-        let order = self.order(bundle);
-        let find = |wanted| {
-            let mut order = order.iter().copied();
-            order
-                .find(|a| self.fit(bundle, *a) == Some(wanted))
-                .map(|a| (a, wanted))
-        };
-        find(Fit::Tonight).or_else(|| find(Fit::Tomorrow))
-    }
-
-    fn fit(&self, bundle: usize, appliance: usize) -> Option<Fit> {
-        let (a, out) = (&self.site.appliances[appliance], &self.out[appliance]);
-        let (size, missing) = (self.bundles.list[bundle].size, self.missing(bundle, appliance));
-        let has = out.chosen.contains_key(&bundle) || out.reserved.contains(&bundle);
-        let filled = out.filled.saturating_add(missing);
-        if has || out.used.saturating_add(size) > a.storage || filled > a.fill_cap {
-            return None;
-        }
-        let side_by_side = self.present.stored[appliance].saturating_add(filled);
-        Some(if missing == 0 || side_by_side <= a.storage {
-            Fit::Tonight
-        } else {
-            Fit::Tomorrow
-        })
-    }
-
-    /// Appliances in the order in which a bundle asks them: a new one that wins it by hashing, those that hold most
-    /// of it, those that the previous plan gave it, the rest by hashing.
-    fn order(&self, bundle: usize) -> Vec<usize> {
-        let n = self.site.appliances.len();
-        let mut order: Vec<usize> = (0..n).collect();
-        let score = |a: usize| {
-            // Empty storage cannot win anything.
-            let weight = (self.site.appliances[a].storage as f64).max(1.0);
-            rendezvous::score(self.title_keys[bundle], self.appliance_keys[a], weight)
-        };
-        order.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
-        let winner = order.first().copied();
-        let class = |a: usize| {
-            let takes_over = winner == Some(a) && self.is_new[a];
-            let intended = self.present.intended[a].contains(&bundle);
-            (
-                takes_over,
-                self.present.held[a].get(&bundle).copied().unwrap_or(0),
-                intended,
-            )
-        };
-        order.sort_by_key(|a| std::cmp::Reverse(class(*a)));
-        order
-    }
-
-    fn refusal(&self, bundle: usize) -> Refusal {
-        let size = self.bundles.list[bundle].size;
-        let any = |test: &dyn Fn(usize, &Appliance) -> bool| {
-            self.site.appliances.iter().enumerate().any(|(i, a)| test(i, a))
-        };
-        if !any(&|_, a| size <= a.storage) {
-            Refusal::LargerThanStorage
-        } else if !any(&|i, a| size <= a.storage && self.missing(bundle, i) <= a.fill_cap) {
-            Refusal::LargerThanFill
-        } else if any(&|i, a| self.out[i].used.saturating_add(size) <= a.storage) {
-            Refusal::NoFillLeft
-        } else {
-            Refusal::NoRoom
+/// Keeps held bundles that no copy needed, as long as there is room, those first whose further copy is the most use.
+fn keep_spares(state: &mut State<'_, '_>) {
+    let problem = state.problem;
+    let density = |c: usize| problem.candidates[c].first / problem.candidates[c].size as f64;
+    let mut held: Vec<usize> = (0..problem.candidates.len())
+        .filter(|c| problem.candidates[*c].held > 0)
+        .collect();
+    held.sort_by(|x, y| density(*y).total_cmp(&density(*x)).then(x.cmp(y)));
+    for a in 0..problem.limits.len() {
+        for c in &held {
+            if problem.missing(&problem.candidates[*c], a) == 0
+                && let Some(fit) = state.fit(*c, a)
+            {
+                state.give(*c, a, fit);
+            }
         }
     }
 }
 
-/// Which appliances hold so little, next to their site's mean, that they must be new or emptied.
-fn newcomers(appliances: &[Appliance], held: &[BTreeMap<usize, u64>]) -> Vec<bool> {
-    let held: Vec<u64> = held.iter().map(|h| h.values().sum()).collect();
-    let storage: u64 = appliances.iter().fold(0, |s, a| s.saturating_add(a.storage));
-    let mean = held.iter().sum::<u64>() as f64 / storage.max(1) as f64;
-    appliances
-        .iter()
-        .zip(held)
-        .map(|(a, h)| (h as f64) < NEW_BELOW * mean * a.storage as f64)
-        .collect()
+/// What is left of the peak when the appliance that matters most fails.
+fn survives(state: &State<'_, '_>) -> Option<f64> {
+    let problem = state.problem;
+    let n = problem.limits.len();
+    let total = problem.worth.total();
+    if n < 2 || total <= 0.0 {
+        return None;
+    }
+    let mut only = vec![0.0; n];
+    let mut all = 0.0;
+    for (c, candidate) in problem.candidates.iter().enumerate() {
+        let mut at = state.holders(c).filter(|a| !state.waits(*a, c));
+        let drawn = problem.worth.drawn(candidate.bundle);
+        match (at.next(), at.next()) {
+            (None, _) => {}
+            (Some(a), None) => {
+                all += drawn;
+                only[a] += drawn;
+            }
+            _ => all += drawn,
+        }
+    }
+    let egress = |a: usize| {
+        let others = problem
+            .site
+            .appliances
+            .iter()
+            .enumerate()
+            .filter(|(o, _)| *o != a);
+        let bits: f64 = others.map(|(_, o)| o.egress as f64).sum();
+        match problem.site.egress() {
+            0 => f64::INFINITY,
+            _ => crate::worth::bytes_of_peak(bits, problem.world.rules),
+        }
+    };
+    let left = (0..n).map(|a| (all - only[a]).min(egress(a)) / total);
+    left.min_by(f64::total_cmp)
 }

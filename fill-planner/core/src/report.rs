@@ -1,7 +1,11 @@
 //! The report that goes with a plan: what each appliance keeps, gets and drops, what share of its site's demand it is
 //! expected to serve, and why. It is written beside the plan and is no input of any program.
 
-use crate::{place::Refusal, promise::Promise, worth::Basis};
+use crate::{
+    demand::Basis,
+    place::{Refusal, Score},
+    promise::Promise,
+};
 use cdn_types::{Bytes, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId, time::Date};
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +34,52 @@ pub struct PlanReport {
     pub promise: Option<Promise>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
+    /// How near the plan is to the best.
+    #[serde(default)]
+    pub optimum: OptimumReport,
+    /// The night's bytes of each link.
+    #[serde(default)]
+    pub links: Vec<LinkReport>,
     /// Sites, sorted.
     pub sites: Vec<SiteReport>,
+}
+
+/// How near a plan is to the best, given the forecast. Worth is in bytes a day, less what fills must earn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct OptimumReport {
+    /// Worth of the plan.
+    pub worth: Bytes,
+    /// Part of it for which only room is made tonight.
+    pub tomorrow: Bytes,
+    /// What no plan under the same limits can pass.
+    pub bound: Bytes,
+    /// How far the worth is below the bound, 0 to 1.
+    pub gap: f64,
+}
+
+impl OptimumReport {
+    /// Whole bytes of a score.
+    pub fn new(score: &Score) -> Self {
+        let bytes = |b: f64| Bytes(b.max(0.0).round() as u64);
+        Self {
+            worth: bytes(score.worth),
+            tomorrow: bytes(score.tomorrow),
+            bound: bytes(score.bound),
+            gap: score.gap(),
+        }
+    }
+}
+
+/// One link's night.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// `origin`, `into site S`, or a link of the policy.
+    pub link: String,
+    /// Most bytes, where the policy sets them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Bytes>,
+    /// Bytes expected: each title once a site, since the other appliances copy it from the first.
+    pub bytes: Bytes,
 }
 
 impl PlanReport {
@@ -71,9 +119,25 @@ pub struct SiteReport {
     /// Share of them that its own appliances can serve by this plan, 0 to 1; absent when nothing is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hit_share: Option<f64>,
+    /// Share of the expected bytes that it could still serve at the peak without the appliance that matters most; absent
+    /// if it has only one, or nothing is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survives: Option<f64>,
+    /// Bytes that the night brings from the origin.
+    #[serde(default)]
+    pub from_origin: Bytes,
+    /// Bytes that it brings from other sites.
+    #[serde(default)]
+    pub from_sites: Bytes,
     /// Its appliances, sorted.
     pub appliances: Vec<ApplianceReport>,
-    /// Titles that no appliance of the site gets, the most expected first.
+    /// Number of titles, or parts of titles, that no appliance of the site gets.
+    #[serde(default)]
+    pub left_out_titles: u64,
+    /// Bytes that its viewers are expected to draw of them.
+    #[serde(default)]
+    pub left_out_expected: Bytes,
+    /// Those, the most expected first; at most 10,000.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -107,6 +171,9 @@ pub struct TitleReport {
     /// The title; absent for objects that the catalogue no longer has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<TitleId>,
+    /// Its largest file, where only a part of the title is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What happens.
     pub action: Action,
     /// Bytes of the title (of the dropped objects, for a drop).
@@ -152,6 +219,9 @@ impl Action {
 pub struct LeftOut {
     /// The title.
     pub title: TitleId,
+    /// Its largest file, where only a part of the title is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Its size.
     pub size: Bytes,
     /// Bytes that the site's viewers are expected to draw of it.
@@ -164,6 +234,10 @@ impl Refusal {
     /// For people.
     pub fn because(self) -> &'static str {
         match self {
+            Self::Barred => "the policy bars it here on this day",
+            Self::NoBase => "the smaller rendition that it needs beside it is not here",
+            Self::NoLinkLeft => "a shared link's bytes went to what is worth more",
+            Self::NoEgress => "at the peak the appliances here are busy with what they have",
             Self::LargerThanStorage => "larger than any appliance's storage",
             Self::LargerThanFill => "larger than one night's fill of any appliance",
             Self::NoRoom => "no room: what is stored is worth more per byte",

@@ -9,8 +9,12 @@ pub struct Rules {
     /// Share of one appliance's egress that one title may need at its peak before a further copy relieves it.
     /// 0.25: four such titles may meet on one appliance before it is full.
     pub hot_egress_share: f64,
-    /// The most drawn titles that together make this share of a site's bytes are worth a second copy, so that the
-    /// loss of one appliance keeps them in the site.
+    /// The most drawn titles that together make this share of a site's bytes get a second copy as surely as a first one:
+    /// the loss of any one appliance keeps them in the site. 0.2: a fifth of all hours goes to less than one title in a
+    /// hundred, so it costs less than a hundredth of the catalogue's bytes.
+    pub guard_share: f64,
+    /// The most drawn titles that together make this share of a site's bytes are worth a second copy by the chance of a
+    /// loss, where the room is not worth more otherwise.
     pub survival_share: f64,
     /// Chance that an appliance is out during an evening: what a second copy for survival is worth, as a share of
     /// the title's bytes. 0.02 is a cautious guess for hardware without field repair.
@@ -33,6 +37,7 @@ impl Default for Rules {
         Self {
             peak_to_mean: 2.0,
             hot_egress_share: 0.25,
+            guard_share: 0.2,
             survival_share: 0.8,
             loss_chance: 0.02,
             max_copies: 8,
@@ -50,6 +55,7 @@ impl Rules {
         for figure in [
             self.peak_to_mean,
             self.hot_egress_share,
+            self.guard_share,
             self.survival_share,
             self.loss_chance,
             self.max_copies as f64,

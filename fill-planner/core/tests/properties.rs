@@ -9,7 +9,7 @@ use cdn_types::{
     api::v1::{ApplianceState, DemandRow},
     plan::{Plan, SourceKind},
 };
-use fill_core::place::Refusal;
+use fill_core::place::{Refusal, Spread};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use world::{Dice, Shape, World, appliance};
@@ -192,6 +192,26 @@ proptest! {
         let second = world.plan();
         prop_assert_eq!(json(&first.plan), json(&second.plan));
         prop_assert_eq!(first.report, second.report);
+    }
+
+    #[test]
+    fn how_the_work_is_spread_does_not_matter(shape in shapes()) {
+        /// From the last to the first, on a thread of its own each.
+        struct Backwards;
+        impl Spread for Backwards {
+            fn each<T: Send>(&self, n: usize, work: &(dyn Fn(usize) -> T + Sync)) -> Vec<T> {
+                let mut done: Vec<T> = (0..n)
+                    .rev()
+                    .map(|n| std::thread::scope(|s| s.spawn(|| work(n)).join().unwrap()))
+                    .collect();
+                done.reverse();
+                done
+            }
+        }
+        let world = World::new(shape);
+        let (one, other) = (world.plan(), world.plan_spread(&Backwards));
+        prop_assert_eq!(json(&one.plan), json(&other.plan));
+        prop_assert_eq!(one.report, other.report);
     }
 
     #[test]
@@ -432,6 +452,10 @@ fn peers_come_before_other_sites_and_one_master_fetches_from_afar() {
     let region = |id: &OcaId| plan.part(id).unwrap().region.clone();
     let (mut masters, mut followers) = (BTreeMap::new(), 0);
     for part in plan.appliances.iter().filter(|p| p.site.as_str() == "site0") {
+        // What is copied from a master of the same night is filled after what is fetched from afar.
+        let first = |i: &cdn_types::plan::PlanItem| part.sources[usize::from(i.from[0])].kind;
+        let follows = |i: &cdn_types::plan::PlanItem| !i.kept && first(i) == SourceKind::Peer;
+        assert!(part.items.iter().map(follows).is_sorted());
         for item in &part.items {
             let sources: Vec<_> = item.from.iter().map(|i| &part.sources[usize::from(*i)]).collect();
             if sources[0].kind == SourceKind::Peer {
@@ -522,6 +546,7 @@ fn a_stale_number_is_refused() {
             fleet: &world.fleet,
             previous: Some(&first),
             rules: fill_core::Rules::default(),
+            policy: &fill_core::Policy::default(),
         },
         &fill_core::SeasonalNaive,
     );

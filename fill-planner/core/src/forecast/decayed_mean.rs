@@ -6,8 +6,8 @@
 //! at last week's height, and few observations pull it towards 1.
 
 use super::{Forecast, Predictor};
-use crate::history::History;
-use cdn_types::{RegionId, time::Date};
+use crate::history::{self, History};
+use cdn_types::time::Date;
 
 /// Weekday-aware decayed mean.
 #[derive(Debug, Clone, Copy)]
@@ -35,14 +35,10 @@ impl Predictor for DecayedMean {
 
     fn predict(&self, history: &History) -> Forecast {
         let mut forecast = Forecast::default();
-        let weights: Vec<f64> = (0..history.days().len())
-            .map(|d| (-f64::from(history.age(d) - 1) / self.half_life_days).exp2())
-            .collect();
         for region in history.regions() {
-            let week = Week::learn(history, region, self.weekday_prior);
+            let of_region = self.of_region(history.planned(), history.days(), &history.totals(region));
             for (object, series) in history.objects(region) {
-                let bytes = self.expect(history, &week, &weights, series);
-                forecast.set(region, *object, bytes);
+                forecast.set(region, *object, of_region.expect(series));
             }
         }
         forecast
@@ -50,28 +46,52 @@ impl Predictor for DecayedMean {
 }
 
 impl DecayedMean {
-    /// One object's expectation in the planned day's bytes.
-    fn expect(&self, history: &History, week: &Week, weights: &[f64], series: &[u64]) -> f64 {
-        let planned = weekday(history.planned());
+    /// What holds for a whole region: `days` are the known ones, newest first, with the region's bytes of each.
+    pub fn of_region<'a>(&self, planned: Date, days: &'a [Date], totals: &[u64]) -> OfRegion<'a> {
+        let weight = |day: &Date| (-f64::from(history::age(planned, *day) - 1) / self.half_life_days).exp2();
+        OfRegion {
+            mean: *self,
+            planned,
+            days,
+            weights: days.iter().map(weight).collect(),
+            week: Week::learn(totals, days, self.weekday_prior),
+        }
+    }
+}
+
+/// Expects the planned day's bytes of one region's objects.
+#[derive(Debug, Clone)]
+pub struct OfRegion<'a> {
+    mean: DecayedMean,
+    planned: Date,
+    days: &'a [Date],
+    weights: Vec<f64>,
+    week: Week,
+}
+
+impl OfRegion<'_> {
+    /// One object's expectation, from its bytes a day, newest first.
+    pub fn expect(&self, series: &[u64]) -> f64 {
+        let planned = weekday(self.planned);
         let plain: Vec<f64> = series
             .iter()
-            .zip(history.days())
-            .map(|(bytes, day)| *bytes as f64 / week.factor(weekday(*day)))
+            .zip(self.days)
+            .map(|(bytes, day)| *bytes as f64 / self.week.factor(weekday(*day)))
             .collect();
-        let weight: f64 = weights[..plain.len()].iter().sum();
+        let weight: f64 = self.weights[..plain.len()].iter().sum();
         if weight <= 0.0 {
             return 0.0;
         }
-        let level = plain.iter().zip(weights).map(|(p, w)| p * w).sum::<f64>() / weight;
+        let level = plain.iter().zip(&self.weights).map(|(p, w)| p * w).sum::<f64>() / weight;
         // Its own days of the planned weekday against the week around each.
-        let prior = self.weekday_prior * level;
+        let prior = self.mean.weekday_prior * level;
         let (mut own, mut around) = (prior, prior);
-        for day in (0..plain.len()).filter(|d| weekday(history.days()[*d]) == planned) {
+        for day in (0..plain.len()).filter(|d| weekday(self.days[*d]) == planned) {
             own += plain[day];
             around += week_around(&plain, day);
         }
         let habit = if around > 0.0 { own / around } else { 1.0 };
-        level * habit * week.factor(planned)
+        level * habit * self.week.factor(planned)
     }
 }
 
@@ -82,14 +102,14 @@ fn week_around(series: &[f64], day: usize) -> f64 {
 }
 
 /// How much each weekday draws over the mean day, per region.
+#[derive(Debug, Clone)]
 struct Week([f64; 7]);
 
 impl Week {
-    fn learn(history: &History, region: &RegionId, prior: f64) -> Self {
-        let totals = history.totals(region);
+    fn learn(totals: &[u64], days: &[Date], prior: f64) -> Self {
         let mean = totals.iter().map(|t| *t as f64).sum::<f64>() / totals.len().max(1) as f64;
         let (mut sums, mut counts) = ([0.0; 7], [0.0; 7]);
-        for (total, day) in totals.iter().zip(history.days()) {
+        for (total, day) in totals.iter().zip(days) {
             sums[weekday(*day)] += *total as f64;
             counts[weekday(*day)] += 1.0;
         }
@@ -114,7 +134,7 @@ fn weekday(date: Date) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cdn_types::{Bytes, Hour, ObjectDigest, api::v1::DemandRow};
+    use cdn_types::{Bytes, Hour, ObjectDigest, RegionId, api::v1::DemandRow};
 
     fn region() -> RegionId {
         RegionId::new("r").unwrap()

@@ -11,8 +11,9 @@ use cdn_types::{
     time::Date,
 };
 use fill_core::{
-    DecayedMean, History, Inputs, Rules,
+    DecayedMean, History, Inputs, Policy, Rules,
     assemble::Planned,
+    place::{InTurn, Spread},
     rendezvous::{key, mix},
 };
 
@@ -116,8 +117,16 @@ impl World {
     }
 
     pub fn plan_after(&self, previous: Option<&Plan>) -> Planned {
+        self.planned(previous, &InTurn)
+    }
+
+    pub fn plan_spread(&self, spread: &impl Spread) -> Planned {
+        self.planned(None, spread)
+    }
+
+    fn planned(&self, previous: Option<&Plan>, spread: &impl Spread) -> Planned {
         let history = History::before(self.date, &self.demand);
-        fill_core::plan(
+        fill_core::plan_spread(
             &Inputs {
                 number: PlanNumber(self.number),
                 seed: self.seed,
@@ -126,8 +135,10 @@ impl World {
                 fleet: &self.fleet,
                 previous,
                 rules: Rules::default(),
+                policy: &Policy::default(),
             },
             &DecayedMean::default(),
+            spread,
         )
         .unwrap()
     }

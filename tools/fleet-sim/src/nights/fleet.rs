@@ -11,7 +11,7 @@ use cdn_types::{
     },
     plan::Plan,
 };
-use fill_core::{History, Inputs, Predictor, Rules};
+use fill_core::{History, Inputs, Policy, Predictor, Rules};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
@@ -235,6 +235,7 @@ impl Fleet {
                 fleet: &snapshot,
                 previous: self.previous.as_ref(),
                 rules: Rules::default(),
+                policy: &Policy::default(),
             },
             predictor,
         )?;
