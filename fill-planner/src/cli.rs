@@ -1,7 +1,7 @@
 //! Arguments.
 
 use crate::load::{self, LoadError};
-use cdn_types::{PlanNumber, time::Date};
+use cdn_types::{Bytes, PlanNumber, RegionId, TitleId, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive};
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Plans from the control plane's data and publishes the plan there; for cron.
     Run(RunArgs),
+    /// Publishes and activates the active plan with one title more, for a launch that nobody foresaw.
+    Urgent(UrgentArgs),
     /// Sets a plan against the demand of its day, and leaves the outcome with the control plane; for cron, once the day is over.
     Review(ReviewArgs),
     /// Demand history kept as Parquet, one file a day and region.
@@ -83,6 +85,30 @@ pub struct AccessArgs {
     /// File that holds the token, used before --token; what is in the command line is seen by other users of the machine.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `urgent`.
+#[derive(Debug, Args)]
+pub struct UrgentArgs {
+    /// Which control plane, and who asks.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// The title.
+    #[arg(long, value_name = "ID")]
+    pub title: TitleId,
+    /// Only in this region; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub region: Vec<RegionId>,
+    /// What each region's viewers are expected to draw of it in a day, e.g. `2 TB`. Default: as much as of the title that they draw
+    /// most of.
+    #[arg(long, value_name = "BYTES")]
+    pub expected: Option<Bytes>,
+    /// Print what would change, and publish nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Folder to write the plan and its report to as well.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `review`.

@@ -28,6 +28,9 @@ pub enum PlannerError {
     /// A file is wrong.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// There is no plan out of turn.
+    #[error(transparent)]
+    Urgent(#[from] fill_core::urgent::UrgentError),
     /// The history cannot be kept or read.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -66,7 +69,7 @@ impl PlannerError {
             Self::Usage(_) => 2,
             Self::Input(fill_core::InputError::Number { .. }) => 8,
             Self::History(HistoryError::File { .. }) => 9,
-            Self::Load(_) | Self::Input(_) | Self::History(_) => 3,
+            Self::Load(_) | Self::Input(_) | Self::History(_) | Self::Urgent(_) => 3,
             Self::Control(ControlError::Stale(_)) => 8,
             Self::Control(ControlError::Refused { .. } | ControlError::Token { .. }) => 5,
             Self::Control(_) => 4,

@@ -19,3 +19,4 @@ pub mod run;
 pub mod spread;
 pub mod state;
 pub mod textfile;
+pub mod urgent;

@@ -4,7 +4,7 @@ use clap::Parser;
 use fill_planner::{
     cli::{Cli, Command},
     history::command,
-    plan, review, run,
+    plan, review, run, urgent,
 };
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => run::run(args),
+        Command::Urgent(args) => urgent::urgent(&args),
         Command::Review(args) => review::review(&args),
         Command::History(command) => command::history(&command),
         Command::Features(args) => command::features(&args),

@@ -166,6 +166,13 @@ impl Fleet {
         })
     }
 
+    /// Whether one of its appliances holds an object.
+    pub fn holds(&self, appliance: &Appliance, object: &ObjectDigest) -> bool {
+        let index = self.objects.binary_search(object).ok();
+        let index = index.and_then(|i| u32::try_from(i).ok());
+        index.is_some_and(|i| appliance.holds.binary_search(&i).is_ok())
+    }
+
     /// Feeds everything that a plan can depend on to a digest.
     pub(crate) fn digest_into(&self, hasher: &mut blake3::Hasher) {
         fn text(hasher: &mut blake3::Hasher, t: &str) {

@@ -34,6 +34,7 @@ pub mod rendezvous;
 pub mod report;
 pub mod rules;
 pub mod sources;
+pub mod urgent;
 pub mod worth;
 
 pub use assemble::{Inputs, Planned, decide, plan, plan_spread};
