@@ -18,9 +18,11 @@
 //! whatever order their rows come.
 
 pub mod assemble;
+pub mod budget;
 pub mod bundle;
 pub mod fleet;
 pub mod forecast;
+pub mod halves;
 pub mod history;
 pub mod markdown;
 pub mod place;
@@ -29,6 +31,8 @@ pub mod rendezvous;
 pub mod report;
 pub mod rules;
 pub mod sources;
+pub mod table;
+pub mod titles;
 pub mod worth;
 
 pub use assemble::{Inputs, Planned, plan};
