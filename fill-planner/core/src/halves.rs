@@ -11,4 +11,4 @@ mod report;
 
 pub use features::{density, log_density};
 pub use outlook::{Candidate, Outlook};
-pub use report::{Half, Kind, Report, ReportTitle, Reports, WeeklyHours};
+pub use report::{GapError, Half, Kind, Report, ReportTitle, Reports, WeeklyHours, days};

@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod forecast;
 pub mod halves;
 pub mod history;
+pub mod lists;
 pub mod markdown;
 pub mod place;
 pub mod promise;
@@ -31,8 +32,10 @@ pub mod rendezvous;
 pub mod report;
 pub mod rules;
 pub mod sources;
+pub mod spread;
 pub mod table;
 pub mod titles;
+pub mod trees;
 pub mod worth;
 
 pub use assemble::{Inputs, Planned, plan};

@@ -138,7 +138,13 @@ impl Report {
 pub struct WeeklyHours {
     /// Last day of the week.
     pub week: Date,
-    /// The season or film.
+    /// A film, not a season.
+    pub film: bool,
+    /// The film or the series, as the list names it.
+    pub show: String,
+    /// The season, as the list names it; empty for films.
+    pub season: String,
+    /// The season or film, taken apart.
     pub name: TitleName,
     /// Hours viewed.
     pub hours: f64,
