@@ -7,5 +7,5 @@ mod rows;
 mod weekly_lists;
 
 pub use half_reports::half_reports;
-pub use rows::AdapterError;
+pub use rows::{AdapterError, packed_or_plain};
 pub use weekly_lists::{country_lists, weekly_hours};

@@ -124,6 +124,12 @@ impl<const N: usize> Row<'_, N> {
     }
 }
 
+/// The file `name` of a folder: packed with gzip if that is there, else plain.
+pub fn packed_or_plain(dir: &Path, name: &str) -> PathBuf {
+    let packed = dir.join(format!("{name}.gz"));
+    if packed.exists() { packed } else { dir.join(name) }
+}
+
 /// Hands each row of a file to `each`. `what` names the rows in errors.
 pub fn read<const N: usize>(
     file: &Path,

@@ -46,8 +46,8 @@ struct Learnt {
 
 /// Evaluates on the half-year `test`, by default the last of the file, with all earlier ones to learn from.
 pub fn halves(data: &Path, test: Option<Half>, seed: u64) -> Result<(Scores, ModelFile), PlannerError> {
-    let reports = adapters::half_reports(&data.join("engagement-by-half-year.csv.gz"))?;
-    let lists = adapters::weekly_hours(&data.join("top10-global.csv.gz"))?;
+    let reports = adapters::half_reports(&adapters::packed_or_plain(data, "engagement-by-half-year.csv"))?;
+    let lists = adapters::weekly_hours(&adapters::packed_or_plain(data, "top10-global.csv"))?;
     let own = match test {
         None => reports.all().last(),
         Some(half) => reports.all().iter().find(|r| r.half == half),

@@ -52,9 +52,9 @@ pub fn lists(
     until: usize,
     seed: u64,
 ) -> Result<(Scores, ModelFile), PlannerError> {
-    let entries = adapters::country_lists(&data.join("top10-by-country.csv.gz"))?;
-    let hours = adapters::weekly_hours(&data.join("top10-global.csv.gz"))?;
-    let reports = adapters::half_reports(&data.join("engagement-by-half-year.csv.gz"))?;
+    let entries = adapters::country_lists(&adapters::packed_or_plain(data, "top10-by-country.csv"))?;
+    let hours = adapters::weekly_hours(&adapters::packed_or_plain(data, "top10-global.csv"))?;
+    let reports = adapters::half_reports(&adapters::packed_or_plain(data, "engagement-by-half-year.csv"))?;
     let plain = Board::new(&entries, &hours, &BTreeMap::new());
     let announced = Board::new(&entries, &hours, &Launch::all(&reports));
     if train_to < FIRST || until <= train_to || until >= plain.weeks.len() {

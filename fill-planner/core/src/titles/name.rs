@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn names_as_reports_have_them() {
-        // name, series, franchise, season, limited, year
-        let table: &[(&str, &str, &str, Option<u32>, bool, Option<u32>)] = &[
+        // Name, series, franchise, season, limited, year.
+        let table = [
             (
                 "Ginny & Georgia: Season 2",
                 "ginny georgia",
@@ -368,7 +368,7 @@ mod tests {
                     n.limited,
                     n.year
                 ),
-                (*series, *franchise, *season, *limited, *year),
+                (series, franchise, season, limited, year),
                 "{text}"
             );
         }
