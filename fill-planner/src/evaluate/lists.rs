@@ -75,11 +75,11 @@ pub fn lists(
         ("boosted, no calendar", judge(&plain, without.ranking())),
         ("boosted + calendar", judge(&announced, with.ranking())),
         (
-            "all that was ever listed, by truth",
+            "its candidates without calendar, by truth",
             judge(&plain, without.truth()),
         ),
         (
-            "all that was listed or announced, by truth",
+            "its candidates with calendar, by truth",
             judge(&announced, with.truth()),
         ),
     ];
