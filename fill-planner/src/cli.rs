@@ -3,7 +3,7 @@
 use crate::load::{self, LoadError};
 use cdn_types::{Bytes, PlanNumber, RegionId, TitleId, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive};
+use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive, halves::Half};
 use std::path::PathBuf;
 
 /// Seed unless another is given. It is kept from night to night, since another seed is another hashing.
@@ -37,6 +37,9 @@ pub enum Command {
     History(HistoryCommand),
     /// Writes what a model may know of every object and region before a day, as Parquet: lags, means, other regions' demand.
     Features(FeaturesArgs),
+    /// Sets forecasts against demand that came, beside simple methods and an oracle.
+    #[command(subcommand)]
+    Evaluate(Evaluation),
 }
 
 /// What to do with a history.
@@ -71,6 +74,49 @@ pub struct FeaturesArgs {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// What to evaluate on.
+#[derive(Debug, Subcommand)]
+pub enum Evaluation {
+    /// Engagement reports of a whole catalogue: what to hold for the next half-year.
+    Halves {
+        /// The half-year to judge by, such as 2024Jul-Dec; all earlier ones are learnt from. Default: the last one.
+        #[arg(long, value_name = "HALF")]
+        test: Option<Half>,
+        /// Where the data are, and where results go.
+        #[command(flatten)]
+        args: EvaluationArgs,
+    },
+    /// Weekly top-ten lists by country: what each country is to hold for the next week.
+    Lists {
+        /// Last week that is learnt from, numbered from 0.
+        #[arg(long, value_name = "WEEK", default_value_t = 44)]
+        train_to: usize,
+        /// Last week to judge by.
+        #[arg(long, value_name = "WEEK", default_value_t = 51)]
+        until: usize,
+        /// Where the data are, and where results go.
+        #[command(flatten)]
+        args: EvaluationArgs,
+    },
+}
+
+/// What all evaluations share.
+#[derive(Debug, Args)]
+pub struct EvaluationArgs {
+    /// Folder with the published files; docs/formats/planner.md names them.
+    #[arg(long, value_name = "DIR", env = "NIGHTFILL_DATA")]
+    pub data: PathBuf,
+    /// File to write the scores to, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// File to write the model to that was grown with the calendar.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Seed of models and intervals.
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    pub seed: u64,
 }
 
 /// Which control plane, and who asks.

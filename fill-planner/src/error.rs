@@ -13,7 +13,14 @@
 //! | 8 | the plan's number is stale, or taken by another plan |
 //! | 9 | the output cannot be written |
 
-use crate::{control::ControlError, history::HistoryError, load::LoadError, output::OutputError};
+use crate::{
+    adapters::AdapterError,
+    control::ControlError,
+    history::HistoryError,
+    load::LoadError,
+    model::{ModelError, TrainError},
+    output::OutputError,
+};
 use std::path::PathBuf;
 
 /// Why there is no plan.
@@ -22,6 +29,9 @@ pub enum PlannerError {
     /// The runtime could not be started, or the work died.
     #[error("{0}")]
     Internal(String),
+    /// Rows of one table with different features.
+    #[error(transparent)]
+    Table(#[from] fill_core::table::RowError),
     /// Arguments that contradict each other or mean nothing.
     #[error("{0}")]
     Usage(String),
@@ -34,6 +44,15 @@ pub enum PlannerError {
     /// The history cannot be kept or read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A published file is wrong.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A model file is wrong.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// No model grows from the inputs.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// The inputs contradict themselves.
     #[error(transparent)]
     Input(#[from] fill_core::InputError),
@@ -65,11 +84,17 @@ impl PlannerError {
     /// The code of the module's table.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Internal(_) => 1,
+            Self::Internal(_) | Self::Table(_) => 1,
             Self::Usage(_) => 2,
             Self::Input(fill_core::InputError::Number { .. }) => 8,
             Self::History(HistoryError::File { .. }) => 9,
-            Self::Load(_) | Self::Input(_) | Self::History(_) | Self::Urgent(_) => 3,
+            Self::Load(_)
+            | Self::Adapter(_)
+            | Self::Model(_)
+            | Self::Train(_)
+            | Self::Input(_)
+            | Self::History(_)
+            | Self::Urgent(_) => 3,
             Self::Control(ControlError::Stale(_)) => 8,
             Self::Control(ControlError::Refused { .. } | ControlError::Token { .. }) => 5,
             Self::Control(_) => 4,

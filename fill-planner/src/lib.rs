@@ -4,13 +4,16 @@
 //! Two ways to run, both a single pass that ends: `plan` on files (nothing on the network) and `run` for cron
 //! (nothing on disk but a lock, and what `--state`, `--textfile` and `--out` ask for). Everything that can go wrong has an exit code of its own, see [`error`].
 
+pub mod adapters;
 pub mod cli;
 pub mod control;
 pub mod diff;
 pub mod error;
+pub mod evaluate;
 pub mod history;
 pub mod load;
 pub mod lock;
+pub mod model;
 pub mod output;
 pub mod plan;
 pub mod retry;

@@ -3,6 +3,7 @@
 use clap::Parser;
 use fill_planner::{
     cli::{Cli, Command},
+    evaluate,
     history::command,
     plan, review, run, urgent,
 };
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Review(args) => review::review(&args),
         Command::History(command) => command::history(&command),
         Command::Features(args) => command::features(&args),
+        Command::Evaluate(on) => evaluate::evaluate(&on),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

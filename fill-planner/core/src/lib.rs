@@ -20,11 +20,14 @@
 //! whatever order their rows come.
 
 pub mod assemble;
+pub mod budget;
 pub mod bundle;
 pub mod demand;
 pub mod fleet;
 pub mod forecast;
+pub mod halves;
 pub mod history;
+pub mod lists;
 pub mod markdown;
 pub mod place;
 pub mod policy;
@@ -34,6 +37,10 @@ pub mod rendezvous;
 pub mod report;
 pub mod rules;
 pub mod sources;
+pub mod spread;
+pub mod table;
+pub mod titles;
+pub mod trees;
 pub mod urgent;
 pub mod worth;
 
