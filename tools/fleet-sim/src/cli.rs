@@ -1,6 +1,6 @@
 //! Arguments.
 
-use crate::{history::Viewers, nights::Setup};
+use crate::{history::Viewers, nights::Setup, world::WorldSetup};
 use anyhow::{Context, ensure};
 use cdn_types::{RegionId, time::Date};
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +22,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Runs a synthetic fleet for some nights and prints SIMULATED hit shares.
     Nights(NightsArgs),
+    /// Measures SIMULATED demand as the public figures were measured that it was fitted to.
+    Measure(WorldArgs),
 }
 
 /// Arguments of `history`.
@@ -134,3 +136,51 @@ impl NightsArgs {
 
 /// Day that the first planned night serves: virtual time, so that a run needs no clock. A Monday.
 const FIRST_NIGHT: &str = "2026-11-23";
+
+/// What a synthetic service is made of.
+#[derive(Debug, Args)]
+pub struct WorldArgs {
+    /// Regions.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..=100))]
+    pub regions: u16,
+    /// Weeks of viewing.
+    #[arg(long, default_value_t = 26, value_parser = clap::value_parser!(u16).range(10..=104))]
+    pub weeks: u16,
+    /// Sessions a day in a region of middle size.
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub sessions: u32,
+    /// Size of catalogue and calendar; 1 is what was fitted.
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds from there on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub seeds: u16,
+}
+
+impl WorldArgs {
+    /// The checked set-up of each seed.
+    pub fn setups(&self) -> anyhow::Result<Vec<WorldSetup>> {
+        ensure!(
+            self.scale > 0.0 && self.scale <= 20.0,
+            "--scale {} must be above 0 and at most 20",
+            self.scale
+        );
+        let first: Date = WORLD_BEGINS.parse().context("the first day is a date")?;
+        let seeds = (0..u64::from(self.seeds)).map(|s| self.seed + s);
+        let setup = |seed| WorldSetup {
+            seed,
+            regions: usize::from(self.regions),
+            weeks: usize::from(self.weeks),
+            sessions: f64::from(self.sessions),
+            scale: self.scale,
+            first,
+        };
+        Ok(seeds.map(setup).collect())
+    }
+}
+
+/// First simulated day: a Monday.
+const WORLD_BEGINS: &str = "2026-06-01";

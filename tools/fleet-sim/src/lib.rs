@@ -15,3 +15,4 @@ pub mod history;
 pub mod nights;
 pub mod output;
 pub mod taste;
+pub mod world;

@@ -4,6 +4,7 @@ use clap::Parser;
 use fleet_sim::{
     cli::{Cli, Command},
     history, nights, output,
+    world::{World, measure},
 };
 use std::process::ExitCode;
 
@@ -32,6 +33,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 println!("{}", output::nights_json(&outcome)?);
             } else {
                 print!("{}", output::nights_table(&outcome));
+            }
+            Ok(())
+        }
+        Command::Measure(args) => {
+            for setup in args.setups()? {
+                let measures = measure::measure(&World::new(setup));
+                println!("{}", serde_json::to_string(&measures)?);
             }
             Ok(())
         }
