@@ -10,6 +10,8 @@ pub mod diff;
 pub mod error;
 pub mod load;
 pub mod lock;
+pub mod nightly;
+pub mod nights;
 pub mod output;
 pub mod plan;
 pub mod retry;

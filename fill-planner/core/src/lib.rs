@@ -12,11 +12,15 @@
 //! 6. [`sources`] ranks where each object is fetched from.
 //! 7. [`assemble`] writes plan and report; [`markdown`] makes the report readable.
 //!
+//! [`evaluate`] replays history to judge forecasts and plans; [`features`] are what a learnt forecast is told.
+//!
 //! There is no clock, file or socket here, and no randomness but the seed: the same inputs give the same bytes, in
 //! whatever order their rows come.
 
 pub mod assemble;
 pub mod bundle;
+pub mod evaluate;
+pub mod features;
 pub mod fleet;
 pub mod forecast;
 pub mod history;

@@ -1,9 +1,11 @@
 //! Arguments.
 
-use crate::{history::Viewers, nights::Setup, world::WorldSetup};
+use crate::{history::Viewers, nights, world::WorldSetup};
 use anyhow::{Context, ensure};
 use cdn_types::{RegionId, time::Date};
 use clap::{Args, Parser, Subcommand};
+use fill_core::evaluate::replay::Cell;
+use fill_planner::nights::Setup;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// The fleet in virtual time, and seeded demand history. All its output is SIMULATED.
@@ -24,6 +26,8 @@ pub enum Command {
     Nights(NightsArgs),
     /// Measures SIMULATED demand as the public figures were measured that it was fitted to.
     Measure(WorldArgs),
+    /// Replays SIMULATED nights with the planner, baselines and oracles, and reports.
+    Evaluate(EvaluateArgs),
 }
 
 /// Arguments of `history`.
@@ -107,7 +111,7 @@ pub struct NightsArgs {
 
 impl NightsArgs {
     /// The checked set-up.
-    pub fn setup(&self) -> anyhow::Result<Setup> {
+    pub fn setup(&self) -> anyhow::Result<nights::Setup> {
         ensure!(
             (0.0..=1.0).contains(&self.churn),
             "--churn {} must be 0 to 1",
@@ -118,7 +122,7 @@ impl NightsArgs {
             "--fill {} must be above 0 and at most 100 percent",
             self.fill
         );
-        Ok(Setup {
+        Ok(nights::Setup {
             titles: self.titles as usize,
             appliances: self.appliances as usize,
             nights: i64::from(self.nights),
@@ -184,3 +188,57 @@ impl WorldArgs {
 
 /// First simulated day: a Monday.
 const WORLD_BEGINS: &str = "2026-06-01";
+
+/// Arguments of `evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// What is simulated.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Storage of a region's site, in percent of the catalogue's bytes, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "10,20")]
+    pub storage: Vec<f64>,
+    /// Bytes that a site can fill in a night, in TB, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "2.1,6.5")]
+    pub fill: Vec<f64>,
+    /// Nights that are judged: the last ones.
+    #[arg(long, default_value_t = 28, value_parser = clap::value_parser!(u16).range(7..=365))]
+    pub nights: u16,
+    /// Leave the reactive caches out.
+    #[arg(long)]
+    pub no_reactive: bool,
+    /// Seeds at a time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: u8,
+    /// Folder to write nights.json and nights.html to; made if it is not there.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// Nights before the judged ones in which the common start is forgotten.
+const SETTLE_NIGHTS: usize = 4;
+
+impl EvaluateArgs {
+    /// The checked set-up.
+    pub fn setup(&self) -> anyhow::Result<Setup> {
+        for (name, list, most) in [("storage", &self.storage, 400.0), ("fill", &self.fill, 1e6)] {
+            ensure!(
+                !list.is_empty() && list.iter().all(|v| *v > 0.0 && *v <= most),
+                "--{name} must be above 0 and at most {most}"
+            );
+        }
+        let cells = self.storage.iter().flat_map(|storage| {
+            let fills = self.fill.iter();
+            fills.map(move |fill| Cell {
+                storage: storage / 100.0,
+                fill: fill * 1e12,
+            })
+        });
+        Ok(Setup {
+            cells: cells.collect(),
+            nights: usize::from(self.nights),
+            settle: SETTLE_NIGHTS,
+            reactive: !self.no_reactive,
+        })
+    }
+}
