@@ -14,6 +14,8 @@ pub mod history;
 pub mod load;
 pub mod lock;
 pub mod model;
+pub mod nightly;
+pub mod nights;
 pub mod output;
 pub mod plan;
 pub mod retry;

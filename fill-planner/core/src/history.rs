@@ -90,6 +90,34 @@ impl History {
         }
     }
 
+    /// History that is counted by days already: `days` are their dates, newest first, and each region's objects have their
+    /// bytes a day in the same order. What is not before the planned day is left out, as is what is too old.
+    pub fn of_days(
+        planned: Date,
+        days: &[Date],
+        regions: impl IntoIterator<Item = (RegionId, Vec<(ObjectDigest, Vec<u64>)>)>,
+    ) -> Self {
+        let late = days.iter().filter(|d| **d >= planned).count();
+        let days: Vec<Date> = days.iter().skip(late).take(MAX_DAYS).copied().collect();
+        let count = days.len();
+        let trim = |bytes: Vec<u64>| -> Vec<u64> {
+            let mut bytes: Vec<u64> = bytes.into_iter().skip(late).take(count).collect();
+            // A series ends with the first day that the object was ever drawn.
+            let drawn = bytes.iter().rposition(|b| *b > 0).map_or(0, |last| last + 1);
+            bytes.truncate(drawn);
+            bytes
+        };
+        let series = regions.into_iter().map(|(region, objects)| {
+            let objects = objects.into_iter().map(|(o, bytes)| (o, trim(bytes)));
+            (region, objects.filter(|(_, bytes)| !bytes.is_empty()).collect())
+        });
+        Self {
+            planned,
+            days,
+            series: series.collect(),
+        }
+    }
+
     /// The day to plan.
     pub fn planned(&self) -> Date {
         self.planned
@@ -197,6 +225,30 @@ mod tests {
             History::before(day("2026-11-23"), &all),
             History::before(day("2026-11-23"), &past)
         );
+    }
+
+    #[test]
+    fn days_that_are_counted_already_are_the_same_history() {
+        let rows = [
+            row("2026-11-22T14Z", 9),
+            row("2026-11-20T14Z", 4),
+            row("2026-11-21T03Z", 0),
+        ];
+        let days = [
+            day("2026-11-23"),
+            day("2026-11-22"),
+            day("2026-11-21"),
+            day("2026-11-20"),
+            day("2026-11-19"),
+        ];
+        let series = [(
+            RegionId::new("r").unwrap(),
+            vec![(ObjectDigest::of(b"o"), vec![100, 9, 0, 4, 0])],
+        )];
+        let counted = History::of_days(day("2026-11-23"), &days, series);
+        let from_rows = History::before(day("2026-11-23"), &rows);
+        assert_eq!(counted.series, from_rows.series);
+        assert_eq!(counted.days()[..3], days[1..4]);
     }
 
     #[test]

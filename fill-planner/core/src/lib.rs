@@ -15,6 +15,7 @@
 //! 7. [`assemble`] writes plan and report; [`markdown`] makes the report readable.
 //!
 //! [`promise`] says how far the day may be off, by planning the days before it anew, and sets a plan against its day once that is over.
+//! [`evaluate`] replays history to judge forecasts and plans; [`features`] are what a learnt forecast is told.
 //!
 //! There is no clock, file or socket here, and no randomness but the seed: the same inputs give the same bytes, in
 //! whatever order their rows come.
@@ -23,6 +24,8 @@ pub mod assemble;
 pub mod budget;
 pub mod bundle;
 pub mod demand;
+pub mod evaluate;
+pub mod features;
 pub mod fleet;
 pub mod forecast;
 pub mod halves;

@@ -1,9 +1,11 @@
 //! Arguments.
 
-use crate::{history::Viewers, nights::Setup};
+use crate::{history::Viewers, nights, world::WorldSetup};
 use anyhow::{Context, ensure};
 use cdn_types::{RegionId, time::Date};
 use clap::{Args, Parser, Subcommand};
+use fill_core::evaluate::replay::Cell;
+use fill_planner::nights::Setup;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// The fleet in virtual time, and seeded demand history. All its output is SIMULATED.
@@ -22,6 +24,10 @@ pub enum Command {
     History(HistoryArgs),
     /// Runs a synthetic fleet for some nights and prints SIMULATED hit shares.
     Nights(NightsArgs),
+    /// Measures SIMULATED demand as the public figures were measured that it was fitted to.
+    Measure(WorldArgs),
+    /// Replays SIMULATED nights with the planner, baselines and oracles, and reports.
+    Evaluate(EvaluateArgs),
 }
 
 /// Arguments of `history`.
@@ -105,7 +111,7 @@ pub struct NightsArgs {
 
 impl NightsArgs {
     /// The checked set-up.
-    pub fn setup(&self) -> anyhow::Result<Setup> {
+    pub fn setup(&self) -> anyhow::Result<nights::Setup> {
         ensure!(
             (0.0..=1.0).contains(&self.churn),
             "--churn {} must be 0 to 1",
@@ -116,7 +122,7 @@ impl NightsArgs {
             "--fill {} must be above 0 and at most 100 percent",
             self.fill
         );
-        Ok(Setup {
+        Ok(nights::Setup {
             titles: self.titles as usize,
             appliances: self.appliances as usize,
             nights: i64::from(self.nights),
@@ -134,3 +140,105 @@ impl NightsArgs {
 
 /// Day that the first planned night serves: virtual time, so that a run needs no clock. A Monday.
 const FIRST_NIGHT: &str = "2026-11-23";
+
+/// What a synthetic service is made of.
+#[derive(Debug, Args)]
+pub struct WorldArgs {
+    /// Regions.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..=100))]
+    pub regions: u16,
+    /// Weeks of viewing.
+    #[arg(long, default_value_t = 26, value_parser = clap::value_parser!(u16).range(10..=104))]
+    pub weeks: u16,
+    /// Sessions a day in a region of middle size.
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub sessions: u32,
+    /// Size of catalogue and calendar; 1 is what was fitted.
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds from there on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub seeds: u16,
+}
+
+impl WorldArgs {
+    /// The checked set-up of each seed.
+    pub fn setups(&self) -> anyhow::Result<Vec<WorldSetup>> {
+        ensure!(
+            self.scale > 0.0 && self.scale <= 20.0,
+            "--scale {} must be above 0 and at most 20",
+            self.scale
+        );
+        let first: Date = WORLD_BEGINS.parse().context("the first day is a date")?;
+        let seeds = (0..u64::from(self.seeds)).map(|s| self.seed + s);
+        let setup = |seed| WorldSetup {
+            seed,
+            regions: usize::from(self.regions),
+            weeks: usize::from(self.weeks),
+            sessions: f64::from(self.sessions),
+            scale: self.scale,
+            first,
+        };
+        Ok(seeds.map(setup).collect())
+    }
+}
+
+/// First simulated day: a Monday.
+const WORLD_BEGINS: &str = "2026-06-01";
+
+/// Arguments of `evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// What is simulated.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Storage of a region's site, in percent of the catalogue's bytes, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "10,20")]
+    pub storage: Vec<f64>,
+    /// Bytes that a site can fill in a night, in TB, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "2.1,6.5")]
+    pub fill: Vec<f64>,
+    /// Nights that are judged: the last ones.
+    #[arg(long, default_value_t = 28, value_parser = clap::value_parser!(u16).range(7..=365))]
+    pub nights: u16,
+    /// Leave the reactive caches out.
+    #[arg(long)]
+    pub no_reactive: bool,
+    /// Seeds at a time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: u8,
+    /// Folder to write nights.json and nights.html to; made if it is not there.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// Nights before the judged ones in which the common start is forgotten.
+const SETTLE_NIGHTS: usize = 4;
+
+impl EvaluateArgs {
+    /// The checked set-up.
+    pub fn setup(&self) -> anyhow::Result<Setup> {
+        for (name, list, most) in [("storage", &self.storage, 400.0), ("fill", &self.fill, 1e6)] {
+            ensure!(
+                !list.is_empty() && list.iter().all(|v| *v > 0.0 && *v <= most),
+                "--{name} must be above 0 and at most {most}"
+            );
+        }
+        let cells = self.storage.iter().flat_map(|storage| {
+            let fills = self.fill.iter();
+            fills.map(move |fill| Cell {
+                storage: storage / 100.0,
+                fill: fill * 1e12,
+            })
+        });
+        Ok(Setup {
+            cells: cells.collect(),
+            nights: usize::from(self.nights),
+            settle: SETTLE_NIGHTS,
+            reactive: !self.no_reactive,
+        })
+    }
+}

@@ -11,7 +11,10 @@
 pub mod cli;
 pub mod day_curve;
 pub mod dice;
+pub mod evaluate;
 pub mod history;
 pub mod nights;
 pub mod output;
+pub mod panel;
 pub mod taste;
+pub mod world;

@@ -3,7 +3,8 @@
 use clap::Parser;
 use fleet_sim::{
     cli::{Cli, Command},
-    history, nights, output,
+    evaluate, history, nights, output,
+    world::{World, measure},
 };
 use std::process::ExitCode;
 
@@ -32,6 +33,22 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 println!("{}", output::nights_json(&outcome)?);
             } else {
                 print!("{}", output::nights_table(&outcome));
+            }
+            Ok(())
+        }
+        Command::Evaluate(args) => {
+            let report =
+                evaluate::evaluate(&args.world.setups()?, &args.setup()?, usize::from(args.threads))?;
+            print!("{}", fill_planner::nights::report::text(&report));
+            if let Some(dir) = &args.out {
+                fill_planner::nights::write(dir, &report)?;
+            }
+            Ok(())
+        }
+        Command::Measure(args) => {
+            for setup in args.setups()? {
+                let measures = measure::measure(&World::new(setup));
+                println!("{}", serde_json::to_string(&measures)?);
             }
             Ok(())
         }
