@@ -1,8 +1,9 @@
 //! Arguments.
 
+use crate::nights::Setup;
 use cdn_types::{PlanNumber, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fill_core::{DecayedMean, Predictor, SeasonalNaive};
+use fill_core::{DecayedMean, Predictor, SeasonalNaive, evaluate::replay::Cell};
 use std::path::PathBuf;
 
 /// Seed unless another is given. It is kept from night to night, since another seed is another hashing.
@@ -27,6 +28,64 @@ pub enum Command {
     Plan(PlanArgs),
     /// Plans from the control plane's data and publishes the plan there; for cron.
     Run(RunArgs),
+    /// Replays history: forecasts and plans beside simple methods and an oracle.
+    #[command(subcommand)]
+    Evaluate(Evaluation),
+}
+
+/// What to evaluate on.
+#[derive(Debug, Subcommand)]
+pub enum Evaluation {
+    /// Nights of a service's own demand, planned one after the other.
+    Nights(NightsArgs),
+}
+
+/// Arguments of `evaluate nights`.
+#[derive(Debug, Args)]
+pub struct NightsArgs {
+    /// Demand history, CSV with the columns hour,region,object,requests,bytes; several files are added up.
+    #[arg(long, num_args = 1.., required = true)]
+    pub demand: Vec<PathBuf>,
+    /// The catalogue, JSON as GET /v1/catalogue gives it.
+    #[arg(long)]
+    pub catalog: PathBuf,
+    /// Facts of titles, CSV.
+    #[arg(long)]
+    pub titles: Option<PathBuf>,
+    /// Launch calendar, CSV with the columns title,region,instant,expected.
+    #[arg(long)]
+    pub launches: Option<PathBuf>,
+    /// Storage of a region's site, in percent of the catalogue's bytes, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "10,20", value_parser = clap::value_parser!(u16).range(1..=400))]
+    pub storage: Vec<u16>,
+    /// Bytes that a site can fill in a night, in GB, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "2100,6500", value_parser = clap::value_parser!(u32).range(1..))]
+    pub fill: Vec<u32>,
+    /// Nights that are judged: the last ones.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(7..=365))]
+    pub nights: u16,
+    /// Folder to write nights.json and nights.html to; made if it is not there.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+impl NightsArgs {
+    /// What is replayed.
+    pub fn setup(&self) -> Setup {
+        let cells = self.storage.iter().flat_map(|storage| {
+            self.fill.iter().map(move |fill| Cell {
+                storage: f64::from(*storage) / 100.0,
+                fill: f64::from(*fill) * 1e9,
+            })
+        });
+        Setup {
+            cells: cells.collect(),
+            nights: usize::from(self.nights),
+            settle: 3,
+            reactive: true,
+            predictors: true,
+        }
+    }
 }
 
 /// Arguments of `plan`.

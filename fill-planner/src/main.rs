@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use fill_planner::{
-    cli::{Cli, Command},
-    plan, run,
+    cli::{Cli, Command, Evaluation},
+    nights, plan, run,
 };
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => run::run(args),
+        Command::Evaluate(Evaluation::Nights(args)) => nights::files::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
