@@ -1,9 +1,12 @@
 //! Arguments.
 
-use crate::load::{self, LoadError};
+use crate::{
+    load::{self, LoadError},
+    nights::Setup,
+};
 use cdn_types::{Bytes, PlanNumber, RegionId, TitleId, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive, halves::Half};
+use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive, evaluate::replay::Cell, halves::Half};
 use std::path::PathBuf;
 
 /// Seed unless another is given. It is kept from night to night, since another seed is another hashing.
@@ -79,6 +82,8 @@ pub struct FeaturesArgs {
 /// What to evaluate on.
 #[derive(Debug, Subcommand)]
 pub enum Evaluation {
+    /// Nights of a service's own demand, planned one after the other.
+    Nights(NightsArgs),
     /// Engagement reports of a whole catalogue: what to hold for the next half-year.
     Halves {
         /// The half-year to judge by, such as 2024Jul-Dec; all earlier ones are learnt from. Default: the last one.
@@ -117,6 +122,54 @@ pub struct EvaluationArgs {
     /// Seed of models and intervals.
     #[arg(long, default_value_t = DEFAULT_SEED)]
     pub seed: u64,
+}
+
+/// Arguments of `evaluate nights`.
+#[derive(Debug, Args)]
+pub struct NightsArgs {
+    /// Demand history, CSV with the columns hour,region,object,requests,bytes; several files are added up.
+    #[arg(long, num_args = 1.., required = true)]
+    pub demand: Vec<PathBuf>,
+    /// The catalogue, JSON as GET /v1/catalogue gives it.
+    #[arg(long)]
+    pub catalog: PathBuf,
+    /// Facts of titles, CSV.
+    #[arg(long)]
+    pub titles: Option<PathBuf>,
+    /// Launch calendar, CSV with the columns title,region,instant,expected.
+    #[arg(long)]
+    pub launches: Option<PathBuf>,
+    /// Storage of a region's site, in percent of the catalogue's bytes, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "10,20", value_parser = clap::value_parser!(u16).range(1..=400))]
+    pub storage: Vec<u16>,
+    /// Bytes that a site can fill in a night, in GB, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "2100,6500", value_parser = clap::value_parser!(u32).range(1..))]
+    pub fill: Vec<u32>,
+    /// Nights that are judged: the last ones.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(7..=365))]
+    pub nights: u16,
+    /// Folder to write nights.json and nights.html to; made if it is not there.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+impl NightsArgs {
+    /// What is replayed.
+    pub fn setup(&self) -> Setup {
+        let cells = self.storage.iter().flat_map(|storage| {
+            self.fill.iter().map(move |fill| Cell {
+                storage: f64::from(*storage) / 100.0,
+                fill: f64::from(*fill) * 1e9,
+            })
+        });
+        Setup {
+            cells: cells.collect(),
+            nights: usize::from(self.nights),
+            settle: 3,
+            reactive: true,
+            predictors: true,
+        }
+    }
 }
 
 /// Which control plane, and who asks.

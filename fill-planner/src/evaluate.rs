@@ -11,11 +11,12 @@ pub use halves::halves;
 pub use lists::lists;
 pub use scores::{Scores, ScoresRow};
 
-use crate::{cli::Evaluation, error::PlannerError, output};
+use crate::{cli::Evaluation, error::PlannerError, nights, output};
 
 /// Runs an evaluation, prints its table and writes what was asked for.
 pub fn evaluate(on: &Evaluation) -> Result<(), PlannerError> {
     let (args, (scores, model)) = match on {
+        Evaluation::Nights(args) => return nights::files::run(args),
         Evaluation::Halves { test, args } => (args, halves(&args.data, *test, args.seed)?),
         Evaluation::Lists {
             train_to,

@@ -36,9 +36,9 @@ pub struct Training {
 impl Default for Training {
     fn default() -> Self {
         Self {
-            days: 42,
+            days: 35,
             every: 14,
-            trees: 70,
+            trees: 60,
             learning_rate: 0.12,
             leaves: 16,
             thin: 14,

@@ -2,6 +2,7 @@
 //!
 //! One *history* is a service's past, real or simulated. Several histories (seeds of a simulation) are summarised together.
 
+pub mod files;
 pub mod html;
 pub mod report;
 mod svg;
@@ -15,6 +16,7 @@ use fill_core::{
         panel::Panel,
         replay::{self, Cell, Days, Keeper, Method},
         summary::CellRuns,
+        survival::{Survival, survival},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,8 @@ pub struct Setup {
     pub settle: usize,
     /// Whether the reactive caches are replayed too.
     pub reactive: bool,
+    /// Whether the planner is replayed with its simple predictors too.
+    pub predictors: bool,
 }
 
 impl Setup {
@@ -81,10 +85,12 @@ pub struct Outcome {
     pub calibration: Vec<(String, Vec<[f64; 2]>)>,
     /// Share of filled bytes a night by method, in the first cell.
     pub churn: Vec<(String, Vec<f64>)>,
+    /// Loss of one appliance, in the first cell.
+    pub survival: Option<Survival>,
 }
 
 /// Every method, in the order of reports. Its forecast is an index into [`forecasts`]' list.
-pub fn methods(reactive: bool) -> Vec<Method> {
+pub fn methods(setup: &Setup) -> Vec<Method> {
     let method = |name: &str, calendar, baseline, keeper, forecast| Method {
         name: name.to_owned(),
         calendar,
@@ -115,23 +121,27 @@ pub fn methods(reactive: bool) -> Vec<Method> {
             Keeper::Planner,
             BOOSTED + 1,
         ),
-        method(
-            "planner, decayed mean",
-            true,
-            false,
-            Keeper::PlannerRoomBefore,
-            PREDICTORS + 3,
-        ),
-        method(
-            "planner, seasonal naive",
-            false,
-            false,
-            Keeper::PlannerRoomBefore,
-            PREDICTORS,
-        ),
         method("boosted, plain swap", true, false, Keeper::Swap, BOOSTED + 1),
         method("boosted, plain swap", false, false, Keeper::Swap, BOOSTED),
     ];
+    if setup.predictors {
+        out.extend([
+            method(
+                "planner, decayed mean",
+                true,
+                false,
+                Keeper::PlannerRoomBefore,
+                PREDICTORS + 3,
+            ),
+            method(
+                "planner, seasonal naive",
+                false,
+                false,
+                Keeper::PlannerRoomBefore,
+                PREDICTORS,
+            ),
+        ]);
+    }
     for (i, naive) in Naive::ALL.iter().enumerate() {
         for calendar in [false, true] {
             out.push(method(
@@ -139,11 +149,11 @@ pub fn methods(reactive: bool) -> Vec<Method> {
                 calendar,
                 true,
                 Keeper::Swap,
-                2 * i + usize::from(calendar),
+                NAIVE + 2 * i + usize::from(calendar),
             ));
         }
     }
-    if reactive {
+    if setup.reactive {
         for cache in fill_core::evaluate::cache::all(0) {
             out.push(method(cache.name(), false, true, Keeper::Reactive, 0));
         }
@@ -151,19 +161,20 @@ pub fn methods(reactive: bool) -> Vec<Method> {
     out
 }
 
-/// Where the planner's own predictors begin in the list of forecasts: seasonal naive, then decayed mean, each without and
-/// with the calendar.
-const PREDICTORS: usize = 2 * Naive::ALL.len();
-/// Where the boosted forecasts begin: without the calendar, then with it.
-const BOOSTED: usize = PREDICTORS + 4;
+/// Where the boosted forecasts are in the list of forecasts: without the calendar, then with it.
+const BOOSTED: usize = 0;
+/// Where the baselines begin, each without and with the calendar.
+const NAIVE: usize = 2;
+/// Where the planner's own predictors begin: seasonal naive, then decayed mean, each without and with the calendar.
+const PREDICTORS: usize = NAIVE + 2 * Naive::ALL.len();
 
 /// Replays a history.
 pub fn evaluate(panel: &Panel, history: u64, setup: &Setup) -> Result<Option<Outcome>, InputError> {
     let Some(days) = setup.days(panel) else {
         return Ok(None);
     };
-    let (forecasts, forecast_seconds) = forecasts(panel, days);
-    let methods = methods(setup.reactive);
+    let (forecasts, forecast_seconds) = forecasts(panel, days, setup.predictors);
+    let methods = methods(setup);
     let mut cells = Vec::new();
     let mut plan_seconds = 0.0;
     for cell in &setup.cells {
@@ -191,7 +202,9 @@ pub fn evaluate(panel: &Panel, history: u64, setup: &Setup) -> Result<Option<Out
     }
     let planned_methods = methods.iter().filter(|m| m.keeper != Keeper::Reactive).count();
     let replays = (setup.cells.len() * planned_methods * days.all().len()).max(1);
+    let loss = |cell: &Cell| survival(panel, *cell, days, &forecasts[BOOSTED + 1], APPLIANCES);
     Ok(Some(Outcome {
+        survival: setup.cells.first().map(loss).transpose()?,
         calibration: calibration(panel, days, &forecasts),
         churn: churn(panel, &methods, &cells),
         cells,
@@ -201,12 +214,21 @@ pub fn evaluate(panel: &Panel, history: u64, setup: &Setup) -> Result<Option<Out
 }
 
 /// Every forecast of every planned day.
-fn forecasts(panel: &Panel, days: Days) -> (Vec<Vec<Expected>>, Vec<(String, f64)>) {
+fn forecasts(panel: &Panel, days: Days, predictors: bool) -> (Vec<Vec<Expected>>, Vec<(String, f64)>) {
     let mut plain: Vec<Box<dyn Forecaster>> = Vec::new();
     plain.extend(Naive::ALL.map(|n| Box::new(NaiveForecaster::new(n)) as Box<dyn Forecaster>));
-    plain.push(Box::new(ByPredictor(SeasonalNaive)));
-    plain.push(Box::new(ByPredictor(DecayedMean::default())));
+    if predictors {
+        plain.push(Box::new(ByPredictor(SeasonalNaive)));
+        plain.push(Box::new(ByPredictor(DecayedMean::default())));
+    }
     let (mut out, mut seconds) = (Vec::new(), Vec::new());
+    for calendar in [false, true] {
+        let started = Instant::now();
+        let mut nightly = Nightly::new(calendar, Training::default());
+        out.push(days.all().map(|d| nightly.forecast(panel.past(d))).collect());
+        let name = if calendar { "boosted + calendar" } else { "boosted" };
+        seconds.push((name.to_owned(), started.elapsed().as_secs_f64()));
+    }
     for forecaster in &mut plain {
         let started = Instant::now();
         let without: Vec<Expected> = days.all().map(|d| forecaster.forecast(panel.past(d))).collect();
@@ -217,15 +239,11 @@ fn forecasts(panel: &Panel, days: Days) -> (Vec<Vec<Expected>>, Vec<(String, f64
         }
         out.extend([without, with]);
     }
-    for calendar in [false, true] {
-        let started = Instant::now();
-        let mut nightly = Nightly::new(calendar, Training::default());
-        out.push(days.all().map(|d| nightly.forecast(panel.past(d))).collect());
-        let name = if calendar { "boosted + calendar" } else { "boosted" };
-        seconds.push((name.to_owned(), started.elapsed().as_secs_f64()));
-    }
     (out, seconds)
 }
+
+/// Appliances of a site in which one is lost.
+const APPLIANCES: usize = 4;
 
 /// Groups of a calibration.
 const GROUPS: usize = 12;
@@ -233,7 +251,7 @@ const GROUPS: usize = 12;
 /// Expected against drawn bytes in groups of rising expectation, each with the same expected bytes.
 fn calibration(panel: &Panel, days: Days, forecasts: &[Vec<Expected>]) -> Vec<(String, Vec<[f64; 2]>)> {
     let chosen = [
-        ("decayed mean + calendar", 5),
+        ("decayed mean + calendar", NAIVE + 5),
         ("boosted", BOOSTED),
         ("boosted + calendar", BOOSTED + 1),
     ];

@@ -3,7 +3,8 @@
 //!
 //! [`panel`] holds titles and demand and the view of the past; [`naive`] the baselines' forecasts and what a launch
 //! calendar adds; [`store`] the plain way to change contents in a night, [`planned`] the planner's; [`cache`] the reactive
-//! caches; [`bound`] the oracles; [`replay`] runs it all; [`bootstrap`] and [`summary`] make figures of it.
+//! caches; [`bound`] the oracles; [`replay`] runs it all; [`survival`] takes appliances away; [`bootstrap`] and [`summary`] make
+//! figures of it.
 
 pub mod bootstrap;
 pub mod bound;
@@ -14,3 +15,4 @@ pub mod planned;
 pub mod replay;
 pub mod store;
 pub mod summary;
+pub mod survival;

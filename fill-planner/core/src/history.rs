@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn days_that_are_counted_already_are_the_same_history() {
         let rows = [
-            row("2026-11-22T14Z", 9),
-            row("2026-11-20T14Z", 4),
+            row("2026-11-22T23Z", 9),
+            row("2026-11-20T00Z", 4),
             row("2026-11-21T03Z", 0),
         ];
         let days = [

@@ -4,6 +4,7 @@ use super::{Outcome, Setup, methods};
 use fill_core::evaluate::{
     replay::Cell,
     summary::{CellRuns, Table, table},
+    survival::Survival,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,34 +36,13 @@ pub struct Report {
     pub calibration: Vec<(String, Vec<[f64; 2]>)>,
     /// Filled share of storage by night of the first history.
     pub churn: Vec<(String, Vec<f64>)>,
-    /// Loss of one appliance, if it was asked for.
+    /// Loss of one appliance, in the first history and cell.
     pub survival: Option<Survival>,
 }
 
-/// What is left when any one appliance of a site fails.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Survival {
-    /// Appliances a site.
-    pub appliances: usize,
-    /// Served bytes that are left after the worst loss, of those served before: the planner's copies.
-    pub planner: f64,
-    /// The same of single copies, spread by hashing.
-    pub single: f64,
-    /// Served over drawn bytes: what the copies cost.
-    pub planner_hit: f64,
-    /// See above.
-    pub single_hit: f64,
-}
-
 /// Makes a report of all histories.
-pub fn report(
-    subject: String,
-    simulated: bool,
-    setup: &Setup,
-    outcomes: Vec<(u64, Outcome)>,
-    survival: Option<Survival>,
-) -> Report {
-    let methods = methods(setup.reactive);
+pub fn report(subject: String, simulated: bool, setup: &Setup, outcomes: Vec<(u64, Outcome)>) -> Report {
+    let methods = methods(setup);
     let histories: Vec<u64> = outcomes.iter().map(|(h, _)| *h).collect();
     let mut by_cell: Vec<(Cell, Vec<CellRuns>)> = setup.cells.iter().map(|c| (*c, Vec::new())).collect();
     let mut seconds: Vec<(String, f64)> = Vec::new();
@@ -79,9 +59,9 @@ pub fn report(
         for ((_, runs), cell) in by_cell.iter_mut().zip(outcome.cells) {
             runs.push(cell);
         }
-        first.get_or_insert((outcome.calibration, outcome.churn));
+        first.get_or_insert((outcome.calibration, outcome.churn, outcome.survival));
     }
-    let (calibration, churn) = first.unwrap_or_default();
+    let (calibration, churn, survival) = first.unwrap_or_default();
     Report {
         format: FORMAT,
         simulated,

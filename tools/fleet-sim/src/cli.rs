@@ -1,6 +1,10 @@
 //! Arguments.
 
-use crate::{history::Viewers, nights, world::WorldSetup};
+use crate::{
+    history::Viewers,
+    nights,
+    world::{WorldSetup, export::Export},
+};
 use anyhow::{Context, ensure};
 use cdn_types::{RegionId, time::Date};
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +30,8 @@ pub enum Command {
     Nights(NightsArgs),
     /// Measures SIMULATED demand as the public figures were measured that it was fitted to.
     Measure(WorldArgs),
+    /// Writes a SIMULATED service: catalogue, titles, launch calendar, demand, fleet.
+    World(ExportArgs),
     /// Replays SIMULATED nights with the planner, baselines and oracles, and reports.
     Evaluate(EvaluateArgs),
 }
@@ -202,11 +208,14 @@ pub struct EvaluateArgs {
     #[arg(long, value_delimiter = ',', default_value = "2.1,6.5")]
     pub fill: Vec<f64>,
     /// Nights that are judged: the last ones.
-    #[arg(long, default_value_t = 28, value_parser = clap::value_parser!(u16).range(7..=365))]
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u16).range(7..=365))]
     pub nights: u16,
     /// Leave the reactive caches out.
     #[arg(long)]
     pub no_reactive: bool,
+    /// Replay the planner with its simple predictors too.
+    #[arg(long)]
+    pub predictors: bool,
     /// Seeds at a time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub threads: u8,
@@ -239,6 +248,42 @@ impl EvaluateArgs {
             nights: usize::from(self.nights),
             settle: SETTLE_NIGHTS,
             reactive: !self.no_reactive,
+            predictors: self.predictors,
+        })
+    }
+}
+
+/// Arguments of `world`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// What is simulated; the first seed is written.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Days of demand, the last ones. A day has a million rows and more; --scale makes fewer.
+    #[arg(long, default_value_t = 28, value_parser = clap::value_parser!(u16).range(1..=730))]
+    pub days: u16,
+    /// Storage of a region's appliance, in percent of the catalogue's bytes.
+    #[arg(long, default_value_t = 15.0)]
+    pub storage: f64,
+    /// Bytes that it can fill in a night, in TB.
+    #[arg(long, default_value_t = 6.5)]
+    pub fill: f64,
+    /// Folder to write to; made if it is not there.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+impl ExportArgs {
+    /// What is written.
+    pub fn export(&self) -> anyhow::Result<Export> {
+        ensure!(
+            self.storage > 0.0 && self.fill > 0.0,
+            "--storage and --fill must be above 0"
+        );
+        Ok(Export {
+            days: usize::from(self.days),
+            storage: self.storage / 100.0,
+            fill: self.fill * 1e12,
         })
     }
 }

@@ -42,7 +42,7 @@ pub fn evaluate(worlds: &[WorldSetup], setup: &Setup, threads: usize) -> anyhow:
         setup.nights,
         first.sessions
     );
-    Ok(report(subject, true, setup, outcomes, None))
+    Ok(report(subject, true, setup, outcomes))
 }
 
 fn one(world: &WorldSetup, setup: &Setup) -> anyhow::Result<Outcome> {

@@ -5,8 +5,11 @@
 //! replay the next day through steering-core's ranking, count the bytes served by the viewer's own site. The same seed
 //! gives the same figures.
 //!
-//! Viewers follow [`taste`] (what) and [`day_curve`] (when). Only the day curve is fitted to measurements; the shapes of
+//! Its viewers follow [`taste`] (what) and [`day_curve`] (when). Of these only the day curve is fitted to measurements; the shapes of
 //! taste are plausible, so results tell methods apart and say nothing of any real catalogue.
+//!
+//! [`world`] is the service that is fitted to public figures (list churn, regions in common, concentration, cold titles):
+//! [`mod@evaluate`] replays its nights with the planner, baselines and oracles, [`world::export`] writes it as files.
 
 pub mod cli;
 pub mod day_curve;

@@ -1,10 +1,11 @@
 //! The fleet in virtual time, and seeded demand history.
 
+use anyhow::Context;
 use clap::Parser;
 use fleet_sim::{
     cli::{Cli, Command},
     evaluate, history, nights, output,
-    world::{World, measure},
+    world::{World, export, measure},
 };
 use std::process::ExitCode;
 
@@ -43,6 +44,17 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             if let Some(dir) = &args.out {
                 fill_planner::nights::write(dir, &report)?;
             }
+            Ok(())
+        }
+        Command::World(args) => {
+            let setups = args.world.setups()?;
+            let world = World::new(*setups.first().context("no seed")?);
+            export::export(&world, &args.export()?, &args.out)?;
+            eprintln!(
+                "SIMULATED: {} titles written to {}",
+                world.titles.len(),
+                args.out.display()
+            );
             Ok(())
         }
         Command::Measure(args) => {

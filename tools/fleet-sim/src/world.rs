@@ -4,6 +4,7 @@
 //! A simulated day begins at 14:00, when the night's fill ends and what it brought is there, and what is released that
 //! day is released then.
 
+pub mod export;
 pub mod fitted;
 pub mod measure;
 pub mod titles;

@@ -188,7 +188,7 @@ impl<'a> Past<'a> {
     }
     /// 0 = Monday.
     pub fn weekday(&self, back: usize) -> usize {
-        let monday = self.panel.first.weekday().to_monday_zero_offset() as i64;
+        let monday = i64::from(self.panel.first.weekday().to_monday_zero_offset());
         (monday + self.day as i64 - back as i64).rem_euclid(7) as usize
     }
     /// Titles.

@@ -18,7 +18,7 @@ pub fn demand(setup: &WorldSetup, titles: &[Title]) -> Demand {
     let revived = revivals(setup, titles);
     let surges = surges(setup, titles);
     let mut out = Demand::new(setup.days() as usize, setup.regions, titles.len());
-    for region in 0..setup.regions {
+    for (region, taste) in taste.iter().enumerate() {
         let mut size_dice = Dice::new(setup.seed, &format!("region {region}"));
         let sessions = setup.sessions * (0.6 + 0.8 * size_dice.even());
         for day in 0..setup.days() {
@@ -37,7 +37,7 @@ pub fn demand(setup: &WorldSetup, titles: &[Title]) -> Demand {
                     let lift = 1.0 + lift.sum::<f64>();
                     let surge = surges.get(&(region, t)).into_iter().flatten();
                     let surge = surge.map(|since| pulse(day - since, fitted::SURGE.0, fitted::SURGE.1));
-                    taste[region][t]
+                    taste[t]
                         * shape(title, age as f64)
                         * (lift + surge.sum::<f64>())
                         * drift.at(region, t, day)
