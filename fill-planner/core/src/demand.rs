@@ -20,9 +20,10 @@ pub enum Basis {
     Unseen,
 }
 
-/// The most drawn bundles are guarded by a second copy up to [`Rules::guard_share`] of the bytes; from there to this many
-/// times as much the second copy's worth falls to nothing, so that demand which merely trembles moves no copies.
-const GUARD_FADES: f64 = 1.5;
+/// The most drawn bundles are guarded by a second copy, down to the one that makes [`Rules::guard_share`] of the bytes full.
+/// One that is drawn less than that has a second copy of less worth, and at this part of it of none: a step would have
+/// demand that merely trembles move copies.
+const GUARD_FADES: f64 = 0.5;
 
 /// Expected bytes of every object in every region.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,12 +186,15 @@ impl<'a> RegionDemand<'a> {
             .filter(|b| expected(*b) > 0.0)
             .collect();
         order.sort_unstable_by(|a, b| expected(*b).total_cmp(&expected(*a)).then(a.cmp(b)));
-        let mut sum = 0.0;
+        let (mut sum, mut least) = (0.0, f64::INFINITY);
         for b in order {
             let demand = &mut self.bundles[b as usize];
-            let (share, guard) = (sum / self.total, rules.guard_share);
-            let faded = (GUARD_FADES * guard - share) / (GUARD_FADES * guard - guard);
-            let guarded = if share < guard { 1.0 } else { faded.max(0.0) };
+            let drawn = f64::from(demand.expected);
+            let share = sum / self.total;
+            if share < rules.guard_share {
+                least = drawn;
+            }
+            let guarded = ((drawn / least - GUARD_FADES) / (1.0 - GUARD_FADES)).max(0.0);
             let survives = if share < rules.survival_share {
                 rules.loss_chance
             } else {
@@ -200,7 +204,7 @@ impl<'a> RegionDemand<'a> {
                 break;
             }
             demand.second = guarded.max(survives) as f32;
-            sum += f64::from(demand.expected);
+            sum += drawn;
         }
         // What is of use only beside another needs as many copies of that.
         for b in (1..self.bundles.len()).rev() {

@@ -72,13 +72,23 @@ pub fn site<'p, 'a>(
     stay(&mut staying);
     place(&mut staying, prices, tolls);
     improve(&mut staying);
-    let better = anew.worth() > staying.worth() * (1.0 + WORTH_MOVING);
+    let least = staying.worth() * WORTH_MOVING + luck(problem, prices);
+    let better = anew.worth() > staying.worth() + least;
     let lighter = anew.overload() < staying.overload() * (1.0 - WORTH_MOVING);
     if better || lighter || anew.unmet_pins() < staying.unmet_pins() {
         anew
     } else {
         staying
     }
+}
+
+/// What two good placements may differ by: the room of one bundle on each appliance. With few and large bundles that is much, and
+/// no reason to move anything.
+fn luck(problem: &Problem<'_>, prices: &Prices) -> f64 {
+    let all: f64 = problem.candidates.iter().map(|c| c.size as f64).sum();
+    let bundle = all / problem.candidates.len().max(1) as f64;
+    let price = |pool: &usize| prices.storage[*pool];
+    problem.pool_of.iter().map(price).sum::<f64>() * bundle
 }
 
 /// Gives everything back to those that hold it, but for what a new appliance wins.
@@ -90,7 +100,14 @@ fn stay(state: &mut State<'_, '_>) {
     held.sort_by(|x, y| density(y).total_cmp(&density(x)).then(x.cmp(y)));
     let any_new = problem.is_new.contains(&true);
     let empty = State::new(problem, state.ledger.clone());
-    let taken_over = |c: usize| any_new && empty.winner(c).is_some_and(|a| problem.is_new[a]);
+    let has_room = |a: usize, size: u64| size <= problem.limits[a].tonight;
+    let taken_over = |c: usize| {
+        let size = problem.candidates[c].size;
+        any_new
+            && empty
+                .winner(c)
+                .is_some_and(|a| problem.is_new[a] && has_room(a, size))
+    };
     for c in held.into_iter().filter(|c| !taken_over(*c)) {
         for holder in problem.holders(&problem.candidates[c]) {
             let a = holder.appliance as usize;

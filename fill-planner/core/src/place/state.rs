@@ -193,11 +193,19 @@ impl<'p, 'a> State<'p, 'a> {
         let base_waits = candidate.needs_previous && got.waits.has(c - 1);
         if missing <= limits.tonight.saturating_sub(got.filled) && !base_waits {
             Some(Fit::Tonight)
-        } else if missing <= limits.later.saturating_sub(got.later) {
+        } else if missing <= limits.later.saturating_sub(got.later) && !self.given_up(c) {
             Some(Fit::Tomorrow)
         } else {
             None
         }
+    }
+
+    /// Whether an appliance that holds a candidate whole is to drop it. No room is made for that on another: it would be gone
+    /// for an evening and come back by a fill.
+    fn given_up(&self, c: usize) -> bool {
+        let candidate = self.candidate(c);
+        let mut holders = self.problem.holders(candidate).iter();
+        holders.any(|h| h.bytes >= candidate.size && !self.has(h.appliance as usize, c))
     }
 
     /// What one more copy on an appliance adds to the site's worth.
