@@ -20,7 +20,7 @@ const STYLE: &str = "
 h1{margin:0 0 4px;font-size:26px}h2{margin:36px 0 8px;font-size:19px}p{margin:6px 0;max-width:85ch}
 .soft,figcaption,td small{color:var(--soft)}.flag{display:inline-block;padding:2px 10px;border-radius:4px;background:var(--c1);color:var(--back);font-weight:700;letter-spacing:.06em}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:18px 0}
-.tile{background:var(--shade);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:25px;line-height:1.2}.tile span{color:var(--soft);font-size:13px}
+.tile{background:var(--shade);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:21px;line-height:1.2}.tile span{color:var(--soft);font-size:13px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:22px}figure{margin:0}svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:var(--ink)}
 figcaption{font-size:13px}.grid{stroke:var(--line)}.even{stroke:var(--soft);stroke-dasharray:4 4}.name{fill:var(--soft)}polyline{fill:none;stroke-width:2}
 .key{white-space:nowrap;margin-right:12px}.key i{display:inline-block;width:12px;height:3px;margin-right:5px;vertical-align:middle}
@@ -103,8 +103,16 @@ fn tiles(out: &mut String, report: &Report) -> std::fmt::Result {
             "of the gap from the best baseline without calendar to O1 closed",
         ),
         (
+            range(&|r| r.gap_closed.map(|e| e.value), &percent),
+            "of the gap from the best baseline of all, calendar included, to O1 closed (below 0: behind it)",
+        ),
+        (
+            range(&|r| Some(r.fill_of_best), &|v| format!("{v:.2} x")),
+            "the fill bytes of the best baseline of all",
+        ),
+        (
             range(&|r| Some(r.fill_of_plain), &|v| format!("{v:.2} x")),
-            "that baseline's fill bytes",
+            "the fill bytes of the best baseline without calendar",
         ),
         (
             range(&|r| r.cold_of_o1.map(|c| c[0]), &percent),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// Width and height of a chart, and its margins: left, right, top, bottom.
 const SIZE: (f64, f64) = (560.0, 300.0);
-const MARGIN: (f64, f64, f64, f64) = (58.0, 12.0, 12.0, 46.0);
+const MARGIN: (f64, f64, f64, f64) = (76.0, 22.0, 12.0, 46.0);
 /// Classes of series, see the page's style.
 pub const COLOURS: usize = 6;
 
@@ -141,17 +141,17 @@ pub fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series], diagonal: bool)
 
 /// Horizontal bars of a share, with a whisker.
 pub fn bars(title: &str, rows: &[(String, f64, f64)], text: fn(f64) -> String) -> String {
-    let (label, line) = (250.0, 24.0);
+    let (label, line) = (280.0, 24.0);
     let height = rows.len() as f64 * line + 8.0;
     let high = rows.iter().map(|r| r.2.max(r.1)).fold(0.0, f64::max).max(1e-9);
-    let width = SIZE.0 + 60.0;
+    let width = SIZE.0 + 140.0;
     let mut out = format!(
         r#"<svg viewBox="0 0 {width} {height}" role="img" aria-label="{}">"#,
         escape(title)
     );
     for (i, (name, low, middle)) in rows.iter().enumerate() {
         let y = i as f64 * line + 4.0;
-        let at = |v: f64| label + v / high * (width - label - 70.0);
+        let at = |v: f64| label + v / high * (width - label - 120.0);
         let _ = write!(
             out,
             r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{}</text><rect class="bar" x="{label}" y="{:.1}" width="{:.1}" height="15"/><rect class="c0" x="{label}" y="{:.1}" width="{:.1}" height="15"/><text x="{:.1}" y="{:.1}">{} / {}</text>"#,

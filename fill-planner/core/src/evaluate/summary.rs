@@ -45,7 +45,8 @@ pub struct Row {
     pub of_o1: Option<Estimate>,
     /// Bytes served over the oracle's without a cap.
     pub of_o2: Option<f64>,
-    /// Gap between the best baseline and the oracle that is closed.
+    /// Gap between the best baseline and the oracle that is closed; none if the oracle, from this method's contents, is below
+    /// that baseline.
     pub gap_closed: Option<Estimate>,
     /// The same from the best baseline without a calendar.
     pub gap_to_plain: Option<Estimate>,
@@ -157,6 +158,12 @@ fn row(method: &Method, scores: &Scores<'_>, best: &Scores<'_>, plain: &Scores<'
         .collect();
     let (earned, cost) = earning.iter().fold((0.0, 0.0), |a, e| (a.0 + e.0, a.1 + e.1));
     let young = |i: usize| [sum(&|s| s.first_day[i]), sum(&|s| s.three_days[i])];
+    // From contents so bad that even the oracle stays below the baseline there is no gap to close.
+    let gap = |base: usize| {
+        let (oracle, other) = (blocks.iter().map(|b| b[O1]), blocks.iter().map(|b| b[base]));
+        let open = planned && oracle.sum::<f64>() > other.sum::<f64>();
+        open.then(|| estimate(&blocks, seed, |b| over(b[HIT] - b[base], b[O1] - b[base])))
+    };
     let ratio = |a: [f64; 2], b: [f64; 2]| [over(a[0], b[0]), over(a[1], b[1])];
     Row {
         method: label(method),
@@ -167,8 +174,8 @@ fn row(method: &Method, scores: &Scores<'_>, best: &Scores<'_>, plain: &Scores<'
         peak_hit: peak_hit(scores),
         of_o1: planned.then(|| estimate(&blocks, seed, |b| over(b[HIT], b[O1]))),
         of_o2: planned.then(|| over(hit, o2)),
-        gap_closed: planned.then(|| estimate(&blocks, seed, |b| over(b[HIT] - b[BEST], b[O1] - b[BEST]))),
-        gap_to_plain: planned.then(|| estimate(&blocks, seed, |b| over(b[HIT] - b[PLAIN], b[O1] - b[PLAIN]))),
+        gap_closed: gap(BEST),
+        gap_to_plain: gap(PLAIN),
         fill: filled / scores.len() as f64,
         fill_of_best: over(filled, fill_of(best)),
         fill_of_plain: over(filled, fill_of(plain)),
