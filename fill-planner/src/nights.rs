@@ -89,7 +89,7 @@ pub struct Outcome {
     pub survival: Option<Survival>,
 }
 
-/// Every method, in the order of reports. Its forecast is an index into [`forecasts`]' list.
+/// Every method, in the order of reports. Its forecast is an index into `forecasts`' list.
 pub fn methods(setup: &Setup) -> Vec<Method> {
     let method = |name: &str, calendar, baseline, keeper, forecast| Method {
         name: name.to_owned(),
