@@ -4,7 +4,7 @@ use crate::{
     load::{self, LoadError},
     nights::Setup,
 };
-use cdn_types::{Bytes, PlanNumber, RegionId, TitleId, time::Date};
+use cdn_types::{BitsPerSecond, Bytes, Hour, PlanNumber, RegionId, TitleId, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive, evaluate::replay::Cell, halves::Half};
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub enum Command {
     /// Demand history kept as Parquet, one file a day and region.
     #[command(subcommand)]
     History(HistoryCommand),
+    /// Writes data sets that others publish as this planner's own files, for `evaluate nights` to replay.
+    Import(ImportArgs),
     /// Writes what a model may know of every object and region before a day, as Parquet: lags, means, other regions' demand.
     Features(FeaturesArgs),
     /// Sets forecasts against demand that came, beside simple methods and an oracle.
@@ -62,6 +64,52 @@ pub enum HistoryCommand {
         /// Folder of the history.
         #[arg(long, value_name = "DIR")]
         store: PathBuf,
+    },
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What to read.
+    #[command(subcommand)]
+    pub source: Source,
+    /// Folder to write demand.csv, catalogue.json, titles.csv and launches.csv to; made if it is not there.
+    #[arg(long, value_name = "DIR", global = true, default_value = "imported")]
+    pub out: PathBuf,
+    /// Region that all demand is counted in: these data sets tell none.
+    #[arg(long, value_name = "ID", global = true, default_value = "all")]
+    pub region: RegionId,
+}
+
+/// A data set that others publish.
+#[derive(Debug, Subcommand)]
+pub enum Source {
+    /// A libCacheSim trace in the format oracleGeneral, unpacked.
+    OracleGeneral {
+        /// The trace; `-` reads standard input.
+        file: PathBuf,
+        /// Hour of universal time at which its clock began.
+        #[arg(long, value_name = "HOUR", default_value = "2024-01-01T00Z")]
+        start: Hour,
+    },
+    /// Watches of the online cinema KION.
+    Kion {
+        /// interactions.csv.
+        watches: PathBuf,
+        /// items.csv, which tells films from series.
+        #[arg(long, value_name = "FILE")]
+        items: Option<PathBuf>,
+        /// Bit rate at which playing time becomes bytes.
+        #[arg(long, default_value = "4 Mbps")]
+        rate: BitsPerSecond,
+    },
+    /// Daily plays of short videos from KuaiRec.
+    Kuairec {
+        /// item_daily_features.csv.
+        file: PathBuf,
+        /// Bit rate at which playing time becomes bytes.
+        #[arg(long, default_value = "1 Mbps")]
+        rate: BitsPerSecond,
     },
 }
 
@@ -127,10 +175,10 @@ pub struct EvaluationArgs {
 /// Arguments of `evaluate nights`.
 #[derive(Debug, Args)]
 pub struct NightsArgs {
-    /// Demand history, CSV with the columns hour,region,object,requests,bytes; several files are added up.
+    /// Demand history, CSV or Parquet with the columns hour (or day),region,object,requests,bytes; several files are added up.
     #[arg(long, num_args = 1.., required = true)]
     pub demand: Vec<PathBuf>,
-    /// The catalogue, JSON as GET /v1/catalogue gives it.
+    /// The catalogue: JSON as GET /v1/catalogue gives it, or a table (CSV, Parquet).
     #[arg(long)]
     pub catalog: PathBuf,
     /// Facts of titles, CSV.
@@ -230,16 +278,16 @@ pub struct ReviewArgs {
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Demand history, CSV with the columns hour,region,object,requests,bytes; several files are added up.
+    /// Demand history, CSV or Parquet with the columns hour (or day),region,object,requests,bytes; several files are added up.
     #[arg(long, num_args = 1..)]
     pub demand: Vec<PathBuf>,
     /// Demand history kept by `fill-planner history add`, instead of files.
     #[arg(long, value_name = "DIR", conflicts_with = "demand")]
     pub history: Option<PathBuf>,
-    /// The catalogue, JSON as GET /v1/catalogue gives it.
+    /// The catalogue: JSON as GET /v1/catalogue gives it, or a table (CSV, Parquet).
     #[arg(long)]
     pub catalog: PathBuf,
-    /// The fleet, JSON as GET /v1/fleet gives it.
+    /// The fleet: JSON as GET /v1/fleet gives it, or a table (CSV, Parquet).
     #[arg(long)]
     pub fleet: PathBuf,
     /// The day to plan, e.g. 2026-11-24. Demand of that day (universal time) and later is not looked at.

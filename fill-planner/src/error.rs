@@ -14,12 +14,13 @@
 //! | 9 | the output cannot be written |
 
 use crate::{
-    adapters::AdapterError,
+    adapters::{AdapterError, TraceError},
     control::ControlError,
     history::HistoryError,
     load::LoadError,
     model::{ModelError, TrainError},
     output::OutputError,
+    rows::RowsError,
 };
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ pub enum PlannerError {
     /// A file is wrong.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A table is wrong.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     /// There is no plan out of turn.
     #[error(transparent)]
     Urgent(#[from] fill_core::urgent::UrgentError),
@@ -47,6 +51,9 @@ pub enum PlannerError {
     /// A published file is wrong.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// A trace is wrong.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A model file is wrong.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -89,7 +96,9 @@ impl PlannerError {
             Self::Input(fill_core::InputError::Number { .. }) => 8,
             Self::History(HistoryError::File { .. }) => 9,
             Self::Load(_)
+            | Self::Rows(_)
             | Self::Adapter(_)
+            | Self::Trace(_)
             | Self::Model(_)
             | Self::Train(_)
             | Self::Input(_)

@@ -5,7 +5,7 @@ use fill_planner::{
     cli::{Cli, Command},
     evaluate,
     history::command,
-    plan, review, run, urgent,
+    import, plan, review, run, urgent,
 };
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Urgent(args) => urgent::urgent(&args),
         Command::Review(args) => review::review(&args),
         Command::History(command) => command::history(&command),
+        Command::Import(args) => import::import(&args),
         Command::Features(args) => command::features(&args),
         Command::Evaluate(on) => evaluate::evaluate(&on),
     };

@@ -8,17 +8,13 @@ use crate::{
     load, output,
     spread::Threads,
 };
-use cdn_types::{
-    PlanNumber,
-    api::v1::{Catalogue, FleetSnapshot},
-    plan::Plan,
-};
+use cdn_types::{PlanNumber, plan::Plan};
 use fill_core::{History, Inputs, Rules};
 
 /// Plans from files, and writes or prints the outcome.
 pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
-    let catalogue: Catalogue = load::json(&args.catalog, "a catalogue as GET /v1/catalogue gives it")?;
-    let fleet: FleetSnapshot = load::json(&args.fleet, "a fleet snapshot as GET /v1/fleet gives it")?;
+    let catalogue = load::catalogue(&args.catalog)?;
+    let fleet = load::fleet(&args.fleet)?;
     let previous: Option<Plan> = match &args.previous {
         Some(file) => Some(load::json(file, "a plan as fill-planner writes it")?),
         None => None,

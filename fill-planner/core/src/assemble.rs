@@ -129,7 +129,7 @@ pub fn decide<R>(
         return Err(InputError::Number { number, previous });
     }
     let bundles = Bundles::new(inputs.catalogue, inputs.policy.grouping)?;
-    let fleet = Fleet::new(inputs.fleet)?;
+    let fleet = Fleet::new(inputs.fleet, inputs.history.planned())?;
     let terms = Terms::new(inputs.policy, inputs.history.planned(), &fleet, &bundles)?;
     let holdings = Holdings::new(&fleet, &bundles, inputs.previous);
     let demand = expect.expect(&bundles);

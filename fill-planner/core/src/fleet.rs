@@ -8,6 +8,7 @@
 use cdn_types::{
     BitsPerSecond, FillWindow, ObjectDigest, OcaId, RegionId, SiteId,
     api::v1::{ApplianceState, ApplianceView, FleetSnapshot},
+    time::Date,
 };
 use std::collections::BTreeMap;
 
@@ -104,8 +105,8 @@ pub struct Appliance {
 }
 
 impl Fleet {
-    /// Checks a snapshot and sorts it.
-    pub fn new(snapshot: &FleetSnapshot) -> Result<Self, FleetError> {
+    /// Checks a snapshot and sorts it. Windows are those that end on `day`, whose viewers are planned for.
+    pub fn new(snapshot: &FleetSnapshot, day: Date) -> Result<Self, FleetError> {
         if snapshot.fallback.is_empty() {
             return Err(FleetError::NoOrigin);
         }
@@ -137,7 +138,7 @@ impl Fleet {
                 appliance: view.id.clone(),
                 site: view.site.clone(),
             })?;
-            let appliance = Appliance::new(view, &site.window, &rank)?;
+            let appliance = Appliance::new(view, site.window.seconds_until(day), &rank)?;
             if view.state == ApplianceState::Lost {
                 left_out.push((
                     view.id.clone(),
@@ -205,7 +206,7 @@ impl Fleet {
 }
 
 impl Appliance {
-    fn new(view: &ApplianceView, window: &FillWindow, rank: &[u32]) -> Result<Self, FleetError> {
+    fn new(view: &ApplianceView, seconds: u64, rank: &[u32]) -> Result<Self, FleetError> {
         if view.base_url.is_empty() {
             return Err(FleetError::NoAddress(view.id.clone()));
         }
@@ -227,7 +228,7 @@ impl Appliance {
             storage: view.capacity.storage.0,
             egress: view.capacity.egress.0,
             fill_rate: view.capacity.fill_rate,
-            fill_cap: view.capacity.fill_rate.bytes_in(window.seconds()).0,
+            fill_cap: view.capacity.fill_rate.bytes_in(seconds).0,
             source: matches!(view.state, ApplianceState::Serving | ApplianceState::Joined),
             holds,
         })
@@ -321,6 +322,17 @@ pub(crate) mod tests {
         }
     }
 
+    const DAY: Date = Date::constant(2026, 11, 23);
+
+    #[test]
+    fn the_clock_changes_what_a_night_can_bring() {
+        let mut s = snapshot(vec![site("s1", "r")], vec![appliance("a", "s1", 9, 8)]);
+        s.sites[0].window = FillWindow::new("02:00", "14:00", "Europe/Amsterdam").unwrap();
+        let cap = |day: &str| Fleet::new(&s, day.parse().unwrap()).unwrap().sites[0].appliances[0].fill_cap;
+        let hours = ["2026-03-28", "2026-03-29", "2026-10-25"].map(|day| cap(day) / 3600);
+        assert_eq!(hours, [12, 11, 13]);
+    }
+
     #[test]
     fn a_fleet_is_checked_and_sorted() {
         let mut s = snapshot(
@@ -331,14 +343,14 @@ pub(crate) mod tests {
                 appliance("c", "s2", 9, 8),
             ],
         );
-        let fleet = Fleet::new(&s).unwrap();
+        let fleet = Fleet::new(&s, DAY).unwrap();
         let ids: Vec<_> = fleet.sites[0].appliances.iter().map(|a| a.id.as_str()).collect();
         assert_eq!((fleet.sites.len(), ids), (2, vec!["a", "b"]));
         assert!((fleet.sites[0].share - 2.0 / 3.0).abs() < 1e-9);
         assert_eq!(fleet.sites[0].appliances[0].fill_cap, 86_400);
         assert_eq!(fleet.origin, "http://origin");
         s.appliances[0].state = ApplianceState::Lost;
-        let fleet = Fleet::new(&s).unwrap();
+        let fleet = Fleet::new(&s, DAY).unwrap();
         assert_eq!(fleet.left_out[0].0.as_str(), "b");
         assert_eq!(fleet.sites[0].appliances.len(), 1);
     }
@@ -348,7 +360,7 @@ pub(crate) mod tests {
         let refuse = |change: &dyn Fn(&mut FleetSnapshot)| {
             let mut s = snapshot(vec![site("s1", "r")], vec![appliance("a", "s1", 9, 8)]);
             change(&mut s);
-            Fleet::new(&s).unwrap_err().to_string()
+            Fleet::new(&s, DAY).unwrap_err().to_string()
         };
         assert!(refuse(&|s| s.sites.push(site("s1", "r"))).contains("site s1 stands twice"));
         assert!(refuse(&|s| s.appliances.push(appliance("a", "s1", 9, 8))).contains("a stands twice"));

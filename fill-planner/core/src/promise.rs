@@ -109,7 +109,7 @@ pub fn review(
     promise: Option<Promise>,
     rows: &[DemandRow],
 ) -> Result<Review, InputError> {
-    let fleet = Fleet::new(fleet)?;
+    let fleet = Fleet::new(fleet, plan.date)?;
     let mut held: BTreeMap<&SiteId, BTreeSet<ObjectDigest>> = BTreeMap::new();
     for part in &plan.appliances {
         let objects = part.items.iter().map(|i| i.digest);

@@ -94,7 +94,7 @@ pub fn urgent(
     if objects.is_empty() {
         return Err(UrgentError::UnknownTitle(wanted.title.clone()));
     }
-    let fleet = Fleet::new(fleet)?;
+    let fleet = Fleet::new(fleet, active.date)?;
     let known: BTreeSet<_> = fleet.sites.iter().map(|s| s.region.clone()).collect();
     if let Some(region) = wanted.regions.difference(&known).next() {
         return Err(UrgentError::UnknownRegion {

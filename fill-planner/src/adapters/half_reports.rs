@@ -3,23 +3,23 @@
 //! Early reports tell neither kind (`?`) nor runtime (empty); later ones do for most titles. Hours are rounded to 100,000 by their
 //! publisher, and what drew less than half of that is left out.
 
-use super::{
-    AdapterError,
-    rows::{self, Row},
-};
+use super::AdapterError;
+use crate::rows::{self, Layout, Row, RowsError};
 use fill_core::{
     halves::{Half, Kind, Report, ReportTitle, Reports},
     titles::TitleName,
 };
 use std::{collections::BTreeMap, path::Path};
 
-const WHAT: &str = "half-year reports";
-const COLUMNS: [&str; 7] = ["half", "kind", "title", "glob", "release", "hours", "runtime_min"];
+const LAYOUT: Layout = Layout::published(
+    "half-year reports",
+    &["half", "kind", "title", "glob", "release", "hours", "runtime_min"],
+);
 
 /// Reads all half-years of a file.
 pub fn half_reports(file: &Path) -> Result<Reports, AdapterError> {
     let mut reports: BTreeMap<Half, Report> = BTreeMap::new();
-    rows::read(file, WHAT, COLUMNS, |row| {
+    rows::read(file, &LAYOUT, |row| {
         let (half, title) = title(row)?;
         let report = reports.entry(half).or_insert_with(|| Report {
             half,
@@ -34,7 +34,7 @@ pub fn half_reports(file: &Path) -> Result<Reports, AdapterError> {
     })
 }
 
-fn title(row: &Row<'_, 7>) -> Result<(Half, ReportTitle), AdapterError> {
+fn title(row: &Row<'_>) -> Result<(Half, ReportTitle), RowsError> {
     let half = row.text(0).parse().map_err(|problem| row.wrong(0, problem))?;
     let kind = match row.text(1) {
         "film" => Some(Kind::Film),
@@ -172,7 +172,7 @@ mod tests {
         assert!(
             read(HEADER)
                 .unwrap_err()
-                .contains("there is no row below the header")
+                .contains("there is no row; expected half-year reports")
         );
     }
 }

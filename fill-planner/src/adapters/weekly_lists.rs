@@ -3,10 +3,7 @@
 //! Countries are told apart by their names. Namibia's ISO code is `NA`, which many tools write as an empty field or read as none, so
 //! the code is not looked at.
 
-use super::{
-    AdapterError,
-    rows::{self, Row},
-};
+use crate::rows::{self, Layout, Row, RowsError};
 use cdn_types::time::Date;
 use fill_core::{
     halves::WeeklyHours,
@@ -15,26 +12,32 @@ use fill_core::{
 };
 use std::path::Path;
 
-const COUNTRY: [&str; 6] = [
-    "country_name",
-    "week",
-    "category",
-    "weekly_rank",
-    "show_title",
-    "season_title",
-];
-const HOURS: [&str; 5] = [
-    "week",
-    "category",
-    "show_title",
-    "season_title",
-    "weekly_hours_viewed",
-];
+const COUNTRY: Layout = Layout::published(
+    "lists by country",
+    &[
+        "country_name",
+        "week",
+        "category",
+        "weekly_rank",
+        "show_title",
+        "season_title",
+    ],
+);
+const HOURS: Layout = Layout::published(
+    "weekly lists with hours",
+    &[
+        "week",
+        "category",
+        "show_title",
+        "season_title",
+        "weekly_hours_viewed",
+    ],
+);
 
 /// Reads lists by country.
-pub fn country_lists(file: &Path) -> Result<Vec<Entry>, AdapterError> {
+pub fn country_lists(file: &Path) -> Result<Vec<Entry>, RowsError> {
     let mut entries = Vec::new();
-    rows::read(file, "lists by country", COUNTRY, |row| {
+    rows::read(file, &COUNTRY, |row| {
         let country = row.text(0);
         if country.is_empty() {
             return Err(row.wrong(0, "a list needs a country".to_owned()));
@@ -57,9 +60,9 @@ pub fn country_lists(file: &Path) -> Result<Vec<Entry>, AdapterError> {
 }
 
 /// Reads the world's lists with hours.
-pub fn weekly_hours(file: &Path) -> Result<Vec<WeeklyHours>, AdapterError> {
+pub fn weekly_hours(file: &Path) -> Result<Vec<WeeklyHours>, RowsError> {
     let mut weeks = Vec::new();
-    rows::read(file, "weekly lists with hours", HOURS, |row| {
+    rows::read(file, &HOURS, |row| {
         let show = named(row, 2)?;
         let season = season(row.text(3));
         weeks.push(WeeklyHours {
@@ -75,12 +78,12 @@ pub fn weekly_hours(file: &Path) -> Result<Vec<WeeklyHours>, AdapterError> {
     Ok(weeks)
 }
 
-fn date<const N: usize>(row: &Row<'_, N>, column: usize) -> Result<Date, AdapterError> {
+fn date(row: &Row<'_>, column: usize) -> Result<Date, RowsError> {
     row.parse(column, "a date such as 2022-06-26")
 }
 
 /// Category: `Films`, `Films (English)`, `TV`, `TV (Non-English)`.
-fn film<const N: usize>(row: &Row<'_, N>, column: usize) -> Result<bool, AdapterError> {
+fn film(row: &Row<'_>, column: usize) -> Result<bool, RowsError> {
     match row.text(column).split(' ').next() {
         Some("Films") => Ok(true),
         Some("TV") => Ok(false),
@@ -88,7 +91,7 @@ fn film<const N: usize>(row: &Row<'_, N>, column: usize) -> Result<bool, Adapter
     }
 }
 
-fn named<'a, const N: usize>(row: &'a Row<'_, N>, column: usize) -> Result<&'a str, AdapterError> {
+fn named<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, RowsError> {
     match row.text(column) {
         "" => Err(row.wrong(column, "a title needs a name".to_owned())),
         name => Ok(name),

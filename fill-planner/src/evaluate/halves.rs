@@ -9,6 +9,7 @@ use crate::{
     error::PlannerError,
     evaluate::scores::{Scores, ScoresRow},
     model::{self, FORMAT, ModelFile, Recipe, Window},
+    rows,
 };
 use fill_core::{
     budget::{self, Item},
@@ -46,8 +47,8 @@ struct Learnt {
 
 /// Evaluates on the half-year `test`, by default the last of the file, with all earlier ones to learn from.
 pub fn halves(data: &Path, test: Option<Half>, seed: u64) -> Result<(Scores, ModelFile), PlannerError> {
-    let reports = adapters::half_reports(&adapters::packed_or_plain(data, "engagement-by-half-year.csv"))?;
-    let lists = adapters::weekly_hours(&adapters::packed_or_plain(data, "top10-global.csv"))?;
+    let reports = adapters::half_reports(&rows::packed_or_plain(data, "engagement-by-half-year.csv"))?;
+    let lists = adapters::weekly_hours(&rows::packed_or_plain(data, "top10-global.csv"))?;
     let own = match test {
         None => reports.all().last(),
         Some(half) => reports.all().iter().find(|r| r.half == half),

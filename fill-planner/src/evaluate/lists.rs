@@ -8,6 +8,7 @@ use crate::{
     error::PlannerError,
     evaluate::scores::{Scores, ScoresRow},
     model::{self, FORMAT, ModelFile, Recipe, Window},
+    rows,
 };
 use fill_core::{
     budget::{self, Interval},
@@ -52,9 +53,9 @@ pub fn lists(
     until: usize,
     seed: u64,
 ) -> Result<(Scores, ModelFile), PlannerError> {
-    let entries = adapters::country_lists(&adapters::packed_or_plain(data, "top10-by-country.csv"))?;
-    let hours = adapters::weekly_hours(&adapters::packed_or_plain(data, "top10-global.csv"))?;
-    let reports = adapters::half_reports(&adapters::packed_or_plain(data, "engagement-by-half-year.csv"))?;
+    let entries = adapters::country_lists(&rows::packed_or_plain(data, "top10-by-country.csv"))?;
+    let hours = adapters::weekly_hours(&rows::packed_or_plain(data, "top10-global.csv"))?;
+    let reports = adapters::half_reports(&rows::packed_or_plain(data, "engagement-by-half-year.csv"))?;
     let plain = Board::new(&entries, &hours, &BTreeMap::new());
     let announced = Board::new(&entries, &hours, &Launch::all(&reports));
     if train_to < FIRST || until <= train_to || until >= plain.weeks.len() {

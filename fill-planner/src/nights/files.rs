@@ -5,6 +5,7 @@ use crate::{
     cli::NightsArgs,
     error::PlannerError,
     load::{self, LoadError},
+    rows::RowsError,
 };
 use cdn_types::{Hour, ObjectDigest, RegionId, TitleId, api::v1::Catalogue, time::Date};
 use fill_core::evaluate::panel::{Cube, HOURS, KNOWN_UNTIL, Kind, Panel, SERVICE_FROM, Spread, TitleFacts};
@@ -53,7 +54,7 @@ struct LaunchRow {
 
 /// Reads a panel.
 pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
-    let catalogue: Catalogue = load::json(&args.catalog, "a catalogue as GET /v1/catalogue gives it")?;
+    let catalogue = load::catalogue(&args.catalog)?;
     let mut demand = Vec::new();
     for file in &args.demand {
         demand.extend(load::demand(file)?);
@@ -209,9 +210,9 @@ fn describe(
 
 /// Rows of a CSV file with a header; lines that begin with `#` are comments.
 fn rows<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, LoadError> {
-    let wrong = |e: &csv::Error| LoadError::Row {
+    let wrong = |e: &csv::Error| RowsError::Row {
         file: file.to_owned(),
-        line: e.position().map_or(0, csv::Position::line),
+        place: format!("line {}", e.position().map_or(0, csv::Position::line)),
         problem: e.to_string(),
     };
     let open = std::fs::File::open(file).map_err(|source| LoadError::Read {
@@ -222,7 +223,9 @@ fn rows<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, LoadError> {
         .comment(Some(b'#'))
         .trim(csv::Trim::All)
         .from_reader(open);
-    csv.deserialize().map(|row| row.map_err(|e| wrong(&e))).collect()
+    csv.deserialize()
+        .map(|row| Ok(row.map_err(|e| wrong(&e))?))
+        .collect()
 }
 
 /// Whether a demand file says of itself that it is simulated.
