@@ -81,12 +81,14 @@ pub fn numbers(dir: &Path) -> Vec<PlanNumber> {
 
 /// Writes a file whole, or leaves what there was.
 pub fn replace(file: &Path, text: &[u8]) -> Result<(), OutputError> {
-    let wrong = |source| OutputError::Write {
-        file: file.to_owned(),
-        source,
-    };
     let mut part = file.as_os_str().to_owned();
     part.push(".part");
-    std::fs::write(&part, text).map_err(wrong)?;
-    std::fs::rename(&part, file).map_err(wrong)
+    let written = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file));
+    written.map_err(|source| {
+        let _ = std::fs::remove_file(&part); // on a full disk its room is wanted; what failed is said
+        OutputError::Write {
+            file: file.to_owned(),
+            source,
+        }
+    })
 }

@@ -1,13 +1,14 @@
 //! `fill-planner history …` and `fill-planner features`: what an operator does with the history by hand.
 
-use super::{HistoryError, HistoryStore, at};
+use super::{HistoryError, HistoryStore};
 use crate::{
     cli::{FeaturesArgs, HistoryCommand},
     error::PlannerError,
-    load,
+    load, output,
 };
+use arrow::{array::RecordBatch, datatypes::Schema};
 use parquet::arrow::ArrowWriter;
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// Adds to a history, or shows what it holds.
 pub fn history(command: &HistoryCommand) -> Result<(), PlannerError> {
@@ -36,27 +37,24 @@ pub fn features(args: &FeaturesArgs) -> Result<(), PlannerError> {
     let store = HistoryStore::new(&args.store);
     let runtime = crate::run::runtime()?;
     let batches = runtime.block_on(store.features(args.date))?;
-    let rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     write(&args.out, &batches)?;
     println!("{rows} rows: {}", args.out.display());
     Ok(())
 }
 
-fn write(out: &Path, batches: &[arrow::array::RecordBatch]) -> Result<(), HistoryError> {
-    let mut part = out.as_os_str().to_owned();
-    part.push(".part");
-    let part = Path::new(&part);
+fn write(out: &Path, batches: &[RecordBatch]) -> Result<(), PlannerError> {
     let wrong = |source: parquet::errors::ParquetError| HistoryError::Parquet {
-        file: part.to_owned(),
+        file: out.to_owned(),
         source: Box::new(source),
     };
-    let file = fs::File::create(part).map_err(at(part))?;
-    if let Some(first) = batches.first() {
-        let mut writer = ArrowWriter::try_new(file, first.schema(), None).map_err(wrong)?;
-        for batch in batches {
-            writer.write(batch).map_err(wrong)?;
-        }
-        writer.close().map_err(wrong)?;
+    let schema = batches
+        .first()
+        .map_or_else(|| Schema::empty().into(), RecordBatch::schema);
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).map_err(wrong)?;
+    for batch in batches {
+        writer.write(batch).map_err(wrong)?;
     }
-    fs::rename(part, out).map_err(at(out))
+    let text = writer.into_inner().map_err(wrong)?;
+    Ok(output::replace(out, &text)?)
 }

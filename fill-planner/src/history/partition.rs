@@ -7,7 +7,7 @@ use arrow::{
 };
 use cdn_types::{ObjectDigest, api::v1::DemandRow};
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Write, path::Path, sync::Arc};
 
 /// Largest count: SQL adds and compares in signed numbers.
 const MOST: u64 = i64::MAX as u64;
@@ -51,11 +51,17 @@ pub(super) fn write(folder: &Path, rows: &[&DemandRow]) -> Result<(), HistoryErr
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .build();
-    let file = fs::File::create(&part).map_err(at(&part))?;
-    let mut writer = ArrowWriter::try_new(file, schema(), Some(properties)).map_err(wrong)?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema(), Some(properties)).map_err(wrong)?;
     writer.write(&batch).map_err(wrong)?;
-    let file = writer.into_inner().map_err(wrong)?;
-    file.sync_all().map_err(at(&part))?;
+    let text = writer.into_inner().map_err(wrong)?;
+    let written = fs::File::create(&part).and_then(|mut file| {
+        file.write_all(&text)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        let _ = fs::remove_file(&part); // on a full disk its room is wanted; what failed is said below
+        return Err(at(&part)(error));
+    }
     let whole = folder.join("demand.parquet");
     fs::rename(&part, &whole).map_err(at(&whole))
 }
