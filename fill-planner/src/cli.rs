@@ -216,6 +216,7 @@ impl NightsArgs {
             settle: 3,
             reactive: true,
             predictors: true,
+            rates: false,
         }
     }
 }

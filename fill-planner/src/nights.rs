@@ -35,6 +35,9 @@ pub struct Setup {
     pub reactive: bool,
     /// Whether the planner is replayed with its simple predictors too.
     pub predictors: bool,
+    /// Whether a forecast is replayed that only a simulator can make: it knows every title's rate, and only chance is hidden from it. What
+    /// it reaches, no forecast of the past can pass but by luck.
+    pub rates: bool,
 }
 
 impl Setup {
@@ -158,9 +161,15 @@ pub fn methods(setup: &Setup) -> Vec<Method> {
             out.push(method(cache.name(), false, true, Keeper::Reactive, 0));
         }
     }
+    if setup.rates {
+        let last = PREDICTORS + if setup.predictors { 4 } else { 0 };
+        out.push(method(RATES, true, false, Keeper::Swap, last));
+    }
     out
 }
 
+/// The forecast that knows all but chance.
+const RATES: &str = "all but chance known, plain swap";
 /// Where the boosted forecasts are in the list of forecasts: without the calendar, then with it.
 const BOOSTED: usize = 0;
 /// Where the baselines begin, each without and with the calendar.
@@ -173,8 +182,19 @@ pub fn evaluate(panel: &Panel, history: u64, setup: &Setup) -> Result<Option<Out
     let Some(days) = setup.days(panel) else {
         return Ok(None);
     };
-    let (forecasts, forecast_seconds) = forecasts(panel, days, setup.predictors);
-    let methods = methods(setup);
+    let (mut forecasts, forecast_seconds) = forecasts(panel, days, setup.predictors);
+    let mut methods = methods(setup);
+    match &panel.rates {
+        Some(rates) if setup.rates => {
+            let of_day = |day: usize| {
+                (0..panel.regions.len())
+                    .map(|r| rates.of(day, r).to_vec())
+                    .collect()
+            };
+            forecasts.push(days.all().map(of_day).collect());
+        }
+        _ => methods.retain(|m| m.name != RATES), // it is the last one
+    }
     let mut cells = Vec::new();
     let mut plan_seconds = 0.0;
     for cell in &setup.cells {

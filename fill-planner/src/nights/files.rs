@@ -151,6 +151,7 @@ pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
         titles,
         served,
         known,
+        rates: None,
         spread: Spread::Measured(hours),
         session: session.max(SESSION_BYTES),
     })

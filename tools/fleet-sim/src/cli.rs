@@ -249,6 +249,7 @@ impl EvaluateArgs {
             settle: SETTLE_NIGHTS,
             reactive: !self.no_reactive,
             predictors: self.predictors,
+            rates: true,
         })
     }
 }

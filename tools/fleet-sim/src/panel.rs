@@ -37,6 +37,7 @@ pub fn panel(world: &World) -> anyhow::Result<Panel> {
     let days = setup.days() as usize;
     let mut served = Cube::new(days, setup.regions, titles.len());
     let mut known = Cube::new(days, setup.regions, titles.len());
+    let mut rates = Cube::new(days, setup.regions, titles.len());
     // Part of a service day that is known on its own evening; the rest is known a day later.
     let evening: Vec<f32> = shapes
         .iter()
@@ -45,6 +46,9 @@ pub fn panel(world: &World) -> anyhow::Result<Panel> {
     for (day, region) in (0..days).flat_map(|d| (0..setup.regions).map(move |r| (d, r))) {
         let today = world.demand.of(day, region);
         served.of_mut(day, region).copy_from_slice(today);
+        rates
+            .of_mut(day, region)
+            .copy_from_slice(world.expected.of(day, region));
         let before = day.checked_sub(1).map(|d| world.demand.of(d, region));
         for (t, known) in known.of_mut(day, region).iter_mut().enumerate() {
             let evening = evening[usize::from(of[t])];
@@ -62,6 +66,7 @@ pub fn panel(world: &World) -> anyhow::Result<Panel> {
         titles,
         served,
         known,
+        rates: Some(rates),
         spread: Spread::Shapes { of, shapes },
         session: crate::world::viewers::SESSION_BYTES,
     })

@@ -55,17 +55,20 @@ pub struct World {
     pub titles: Vec<Title>,
     /// What was drawn.
     pub demand: Demand,
+    /// What one could expect who knows everything but chance.
+    pub expected: Demand,
 }
 
 impl World {
     /// Makes a world.
     pub fn new(setup: WorldSetup) -> Self {
         let titles = titles::titles(&setup);
-        let demand = viewers::demand(&setup, &titles);
+        let [demand, expected] = viewers::demand(&setup, &titles);
         Self {
             setup,
             titles,
             demand,
+            expected,
         }
     }
 }

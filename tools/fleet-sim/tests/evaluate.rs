@@ -37,6 +37,7 @@ fn setup() -> Setup {
         settle: 1,
         reactive: true,
         predictors: true,
+        rates: true,
     }
 }
 
@@ -65,6 +66,11 @@ fn a_report_is_labelled_and_no_method_passes_the_oracle() {
     assert_eq!(of("last day's top").cold[0], 0.0);
     assert!(planner.cold[0] > 0.5, "{planner:?}");
     assert!(planner.byte_hit.value > of("all-time top").byte_hit.value);
+    let known = of("all but chance known, plain swap + calendar");
+    assert!(
+        known.byte_hit.value >= of("boosted, plain swap + calendar").byte_hit.value - 0.005,
+        "{known:?}"
+    );
     let survival = report.survival.unwrap();
     assert!(
         survival.planner >= survival.single - 0.05 && survival.planner <= 1.0,

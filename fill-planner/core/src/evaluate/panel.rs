@@ -121,6 +121,8 @@ pub struct Panel {
     pub served: Cube,
     /// Known days.
     pub known: Cube,
+    /// What was to be expected of each service day by one who knows everything but the day's chance; only a simulator can tell.
+    pub rates: Option<Cube>,
     /// Hours of service days.
     pub spread: Spread,
     /// Bytes of one session, about.

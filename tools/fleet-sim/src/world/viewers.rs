@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 /// Bytes of one session: an hour at 5 Mbit/s.
 pub const SESSION_BYTES: f64 = 2.25e9;
 
-/// All demand of the simulated time.
-pub fn demand(setup: &WorldSetup, titles: &[Title]) -> Demand {
+/// All demand of the simulated time, and what was to be expected of each day by one who knows everything but the day's chance.
+pub fn demand(setup: &WorldSetup, titles: &[Title]) -> [Demand; 2] {
     let taste = taste(setup, titles);
     let drift = Drift::new(setup, titles.len());
     let revived = revivals(setup, titles);
     let surges = surges(setup, titles);
     let mut out = Demand::new(setup.days() as usize, setup.regions, titles.len());
+    let mut expected = out.clone();
+    let mean_noise = (fitted::DAY_NOISE.powi(2) / 2.0).exp();
     for (region, taste) in taste.iter().enumerate() {
         let mut size_dice = Dice::new(setup.seed, &format!("region {region}"));
         let sessions = setup.sessions * (0.6 + 0.8 * size_dice.even());
@@ -49,14 +51,21 @@ pub fn demand(setup: &WorldSetup, titles: &[Title]) -> Demand {
             let all: f64 = means.iter().sum();
             for (t, mean) in means.iter_mut().enumerate() {
                 if *mean > 0.0 {
+                    let sessions = today * *mean / all;
+                    expected.set(
+                        day as usize,
+                        region,
+                        t,
+                        (sessions * mean_noise * SESSION_BYTES) as f32,
+                    );
                     let noise = (fitted::DAY_NOISE * dice.normal()).exp();
-                    let count = dice.count(today * *mean / all * noise);
+                    let count = dice.count(sessions * noise);
                     out.set(day as usize, region, t, (count as f64 * SESSION_BYTES) as f32);
                 }
             }
         }
     }
-    out
+    [out, expected]
 }
 
 /// Level of a title at an age, in days, over that of its launch.
