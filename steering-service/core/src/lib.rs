@@ -9,6 +9,7 @@ pub mod explain;
 pub mod index;
 pub mod rank;
 pub mod rendezvous;
+pub mod routes;
 
 pub use explain::{Explanation, explain};
 pub use index::{ApplianceIx, Index, IndexError, SiteIx, TitleIx};

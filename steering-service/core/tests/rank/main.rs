@@ -7,4 +7,5 @@
 
 mod fixture;
 mod properties;
+mod routes;
 mod tables;
