@@ -8,10 +8,14 @@
 mod steering {
     pub mod feed;
     pub mod lookup;
+    pub mod ranking;
 }
 
 use std::time::Instant;
-use steering::{feed::Feed, lookup};
+use steering::{feed::Feed, lookup, ranking};
+
+/// Parts that can be asked for by name; without a name all are run.
+const PARTS: [&str; 3] = ["table", "growth", "rank"];
 
 fn main() {
     let full = std::env::args().any(|a| a == "--bench");
@@ -22,7 +26,16 @@ fn main() {
         feed.appliances(),
         feed.sites
     );
-    lookup::run(&feed, full);
+    let wanted = |name: &str| !std::env::args().any(|a| PARTS.contains(&a.as_str()) && a != name);
+    if wanted("table") {
+        lookup::run(&feed, full);
+    }
+    if wanted("growth") {
+        ranking::growth(full);
+    }
+    if wanted("rank") {
+        ranking::run(&feed, full);
+    }
 }
 
 /// Runs a piece of work, prints how long it took and the memory after it.
@@ -38,18 +51,30 @@ pub fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     made
 }
 
-/// Calls a second of `work` over about half a second, on one thread.
+/// Calls of `work` in a second of processor time, measured over about half a second on this thread: what others do on
+/// the machine costs it caches, but not turns.
 pub fn per_second(what: &str, full: bool, mut work: impl FnMut(usize)) {
     let wanted = if full { 0.5 } else { 0.01 };
-    let (start, mut done) = (Instant::now(), 0);
-    while start.elapsed().as_secs_f64() < wanted {
-        for _ in 0..1024 {
+    let (start, mut done) = (cpu_seconds(), 0);
+    let used = loop {
+        for _ in 0..8192 {
             work(done);
             done += 1;
         }
-    }
-    let rate = done as f64 / start.elapsed().as_secs_f64();
+        let used = cpu_seconds() - start;
+        if used >= wanted {
+            break used;
+        }
+    };
+    let rate = done as f64 / used;
     println!("{what}: {:.2} M/s, {:.0} ns", rate / 1e6, 1e9 / rate);
+}
+
+/// Processor time of this thread.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ns = text.split_whitespace().next().and_then(|t| t.parse::<f64>().ok());
+    ns.unwrap_or(0.0) / 1e9
 }
 
 /// Resident memory of this process.

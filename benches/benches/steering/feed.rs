@@ -67,6 +67,11 @@ pub struct Feed {
 impl Feed {
     /// A million IPv4 and 200,000 IPv6 networks and 200 sites, divided.
     pub fn new(divisor: usize) -> Self {
+        Self::with_sites(divisor, (200 / divisor).max(4))
+    }
+
+    /// The same with any number of sites from two on.
+    pub fn with_sites(divisor: usize, sites: usize) -> Self {
         let mut random = Numbers(1);
         let (v4, v6) = (1_000_000 / divisor, 200_000 / divisor);
         let mut networks = std::collections::BTreeMap::new();
@@ -97,7 +102,6 @@ impl Feed {
         }
         let mut networks: Vec<_> = networks.into_iter().collect();
         networks.sort_unstable_by_key(|(_, origin)| *origin);
-        let sites = (200 / divisor).max(4);
         let mut heard = vec![Vec::new(); sites];
         for (at, (_, origin)) in networks.iter().enumerate() {
             for site in heard_at(*origin, sites) {

@@ -14,7 +14,7 @@ use crate::{
     throughput,
 };
 use cdn_types::api::v1::SteeringOutcome;
-use std::{cmp::Ordering, net::IpAddr};
+use std::{cell::Cell, cmp::Ordering, net::IpAddr};
 
 /// Kilometres that count alike.
 const DISTANCE_STEP_KM: f64 = 50.0;
@@ -59,6 +59,7 @@ pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Option
         measured: index.measured().of(client),
         enough: throughput::step(index.policy().enough_throughput),
         matches: &scratch.matches,
+        dealt: Cell::new((SiteIx(u32::MAX), &[])),
     };
     ranking.outcome = pass.outcome();
     pass.gather(covering, &mut scratch.seen, ranking);
@@ -91,9 +92,11 @@ struct Pass<'a> {
     /// Step of throughput from which on appliances count alike.
     enough: u8,
     matches: &'a [Match],
+    /// The site asked for last and how the title is dealt out there: siblings come one after the other.
+    dealt: Cell<(SiteIx, &'a [(ApplianceIx, f64)])>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// How the client's own site stands, whatever else is asked: a site where nobody has the title misses content; one
     /// where somebody has it, but cannot take the viewer, misses health.
     fn outcome(&self) -> SteeringOutcome {
@@ -293,7 +296,7 @@ impl Pass<'_> {
     /// Whether a hot title was dealt to others of its site, and the rendezvous score.
     fn score(&self, ix: ApplianceIx) -> (bool, f64) {
         let standing = self.index.standing(ix);
-        let parts = self.index.spread().parts(standing.site, self.title);
+        let parts = self.parts(standing.site);
         match parts.iter().find(|(sibling, _)| *sibling == ix) {
             Some((_, part)) => {
                 let title = self.title_seed.with(self.viewer);
@@ -304,6 +307,16 @@ impl Pass<'_> {
                 (!parts.is_empty(), score)
             }
         }
+    }
+
+    fn parts(&self, site: SiteIx) -> &'a [(ApplianceIx, f64)] {
+        let (last, parts) = self.dealt.get();
+        if last == site {
+            return parts;
+        }
+        let parts = self.index.spread().parts(site, self.title);
+        self.dealt.set((site, parts));
+        parts
     }
 
     fn distance(&self, site: SiteIx) -> u16 {

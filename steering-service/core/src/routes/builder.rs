@@ -215,6 +215,13 @@ impl RouteBuilder {
         }
     }
 
+    /// The same, with nothing taken from the tables before: what a whole table costs.
+    pub fn publish_anew(&mut self) -> RouteTable {
+        self.v4.change_all();
+        self.v6.change_all();
+        self.publish()
+    }
+
     /// Number of different networks.
     pub fn prefix_count(&self) -> usize {
         self.v4.len() + self.v6.len()

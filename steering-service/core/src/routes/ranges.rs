@@ -1,7 +1,8 @@
 //! Addresses cut into ranges with one value each: the longest match of a whole table as one binary search.
 //!
-//! The address space of a family is divided into equal *slots*; `directory` says where a slot's ranges begin, so that
-//! the search is over a few neighbours in memory. A range may begin before its slot.
+//! A directory over the first bits of an address, as many as the table's size is worth, says where to search, so that
+//! the search is over a few neighbours in memory. When a table is made from the one before, the address space is taken in
+//! equal *slots*: those in which nothing changed are copied.
 
 use std::fmt::Debug;
 
@@ -9,12 +10,18 @@ use std::fmt::Debug;
 pub trait Address: Copy + Ord + Debug {
     /// Bits of an address.
     const WIDTH: u8;
-    /// Bits that choose the slot. Measured for tables of the internet's size: docs/decisions/steering-index.md.
+    /// Bits that choose the slot.
     const SLOT_BITS: u8;
+    /// Bits of the directory beyond those that would do if networks were spread evenly over all addresses.
+    const UNEVEN_BITS: u32;
     /// Number of slots.
     const SLOTS: usize = 1 << Self::SLOT_BITS;
+    /// The first `bits` bits, 1 to 32, as a number.
+    fn top(self, bits: u8) -> usize;
     /// The slot of an address.
-    fn slot(self) -> usize;
+    fn slot(self) -> usize {
+        self.top(Self::SLOT_BITS)
+    }
     /// First address of a slot.
     fn slot_start(slot: usize) -> Self;
     /// The last address with the same first `len` bits.
@@ -26,12 +33,13 @@ pub trait Address: Copy + Ord + Debug {
 }
 
 macro_rules! address {
-    ($number:ty, $slot_bits:expr) => {
+    ($number:ty, $slot_bits:expr, $uneven:expr) => {
         impl Address for $number {
             const WIDTH: u8 = <$number>::BITS as u8;
             const SLOT_BITS: u8 = $slot_bits;
-            fn slot(self) -> usize {
-                (self >> (Self::WIDTH - Self::SLOT_BITS)) as usize
+            const UNEVEN_BITS: u32 = $uneven;
+            fn top(self, bits: u8) -> usize {
+                (self >> (Self::WIDTH - bits)) as usize
             }
             fn slot_start(slot: usize) -> Self {
                 (slot as Self) << (Self::WIDTH - Self::SLOT_BITS)
@@ -48,17 +56,22 @@ macro_rules! address {
         }
     };
 }
-address!(u32, 18);
-address!(u128, 20);
+address!(u32, 16, 0);
+address!(u128, 20, 4); // all within 2000::/3, and dense there in a few blocks
 
 /// The ranges of one family.
 #[derive(Debug)]
 pub struct Ranges<A> {
     /// First address and value of each range, rising; the first range begins at address 0.
     starts: Vec<(A, u32)>,
-    /// Position of the first range that begins in a slot or after it; one more entry closes the last slot.
+    /// For each value of the first bits the position of the first range that begins there or after; one more entry
+    /// closes the last.
     directory: Vec<u32>,
+    bits: u8,
 }
+
+/// Largest directory, in bits: 4 MiB.
+const MAX_BITS: u32 = 20;
 
 impl<A: Address> Ranges<A> {
     /// One range with value 0.
@@ -67,8 +80,8 @@ impl<A: Address> Ranges<A> {
     }
     /// The value of an address.
     pub fn find(&self, address: A) -> u32 {
-        let slot = address.slot();
-        let (from, to) = (self.directory[slot] as usize, self.directory[slot + 1] as usize);
+        let top = address.top(self.bits);
+        let (from, to) = (self.directory[top] as usize, self.directory[top + 1] as usize);
         let within = self.starts[from..to].partition_point(|(start, _)| *start <= address);
         self.starts[from + within - 1].1
     }
@@ -103,28 +116,33 @@ impl<A: Address> Writer<A> {
     pub fn copy(&mut self, from: &Ranges<A>, slots: std::ops::Range<usize>) {
         let first = A::slot_start(slots.start);
         self.begin(first, from.find(first));
-        let (a, b) = (
-            from.directory[slots.start] as usize,
-            from.directory[slots.end] as usize,
-        );
+        let last = A::slot_start(slots.end - 1).last(A::SLOT_BITS);
+        let a = from.starts.partition_point(|(start, _)| *start < first);
+        let b = from.starts.partition_point(|(start, _)| *start <= last);
         let copied = &from.starts[a..b];
         let skip = usize::from(copied.first().is_some_and(|(start, _)| *start == first));
         self.starts.extend_from_slice(&copied[skip..]);
     }
     /// Ends the table.
     pub fn finish(self) -> Ranges<A> {
-        let mut directory = Vec::with_capacity(A::SLOTS + 1);
-        for (at, (start, _)) in self.starts.iter().enumerate() {
-            let slot = start.slot();
-            // Slots up to this one begin here, unless an earlier range of this slot has said so.
-            if directory.len() <= slot {
-                directory.resize(slot + 1, at as u32);
-            }
-        }
-        directory.resize(A::SLOTS + 1, self.starts.len() as u32);
         let mut starts = self.starts;
         starts.shrink_to_fit();
-        Ranges { starts, directory }
+        // About four ranges to search through.
+        let bits = (starts.len().ilog2() + A::UNEVEN_BITS).saturating_sub(2).clamp(1, MAX_BITS) as u8;
+        let mut directory = Vec::with_capacity((1 << bits) + 1);
+        for (at, (start, _)) in starts.iter().enumerate() {
+            let top = start.top(bits);
+            // Values up to this one begin here, unless an earlier range has said so.
+            if directory.len() <= top {
+                directory.resize(top + 1, at as u32);
+            }
+        }
+        directory.resize((1 << bits) + 1, starts.len() as u32);
+        Ranges {
+            starts,
+            directory,
+            bits,
+        }
     }
 }
 
