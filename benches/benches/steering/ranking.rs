@@ -122,7 +122,9 @@ impl Questions {
         Self {
             clients: feed.clients(1 << 20),
             asked: (0..1 << 16).map(|_| zipf()).collect(),
-            titles: (0..titles).map(|n| TitleId::new(id("title", n)).expect("a valid id")).collect(),
+            titles: (0..titles)
+                .map(|n| TitleId::new(id("title", n)).expect("a valid id"))
+                .collect(),
         }
     }
     fn ask(&self, index: &Index, n: usize, ranking: &mut Ranking) {
@@ -183,7 +185,11 @@ fn swaps(mut builder: RouteBuilder, index: Index, questions: &Questions, feed: &
             let at = |share: f64| times[(times.len() as f64 * share) as usize].as_nanos();
             println!(
                 "{}: {} rankings, p50 {} ns, p99 {} ns, p99.9 {} ns, RSS {} MiB",
-                if swapping { "while whole tables are swapped" } else { "at rest" },
+                if swapping {
+                    "while whole tables are swapped"
+                } else {
+                    "at rest"
+                },
                 times.len(),
                 at(0.5),
                 at(0.99),
@@ -213,7 +219,9 @@ pub fn growth(full: bool) {
         let feed = Feed::with_sites(if full { 10 } else { 100 }, sites);
         let mut builder = RouteBuilder::new();
         for n in 0..feed.appliances() {
-            builder.apply(&Feed::appliance(n), &feed.batch(n)).expect("a batch of this feed");
+            builder
+                .apply(&Feed::appliance(n), &feed.batch(n))
+                .expect("a batch of this feed");
         }
         let snapshot = fleet(sites, 1000);
         let parts = Parts {
@@ -224,14 +232,26 @@ pub fn growth(full: bool) {
         };
         let start = Instant::now();
         let index = Index::join(parts, vec![]);
-        println!("{} appliances: put together in {} µs", feed.appliances(), start.elapsed().as_micros());
+        println!(
+            "{} appliances: put together in {} µs",
+            feed.appliances(),
+            start.elapsed().as_micros()
+        );
         let questions = Questions::new(&feed, 1000);
         let mut ranking = Ranking::default();
         per_second("  rank", full, |n| questions.ask(&index, n, &mut ranking));
         // Nobody announces these.
         per_second("  rank, client without a route", full, |n| {
-            let title = index.title_ix(questions.titles[n % 1000].as_str()).expect("all titles are there");
-            rank_into(&index, [0, 0, 0, 1].into(), title, &Options::default(), &mut ranking);
+            let title = index
+                .title_ix(questions.titles[n % 1000].as_str())
+                .expect("all titles are there");
+            rank_into(
+                &index,
+                [0, 0, 0, 1].into(),
+                title,
+                &Options::default(),
+                &mut ranking,
+            );
         });
     }
 }

@@ -128,7 +128,9 @@ impl<A: Address> Writer<A> {
         let mut starts = self.starts;
         starts.shrink_to_fit();
         // About four ranges to search through.
-        let bits = (starts.len().ilog2() + A::UNEVEN_BITS).saturating_sub(2).clamp(1, MAX_BITS) as u8;
+        let bits = (starts.len().ilog2() + A::UNEVEN_BITS)
+            .saturating_sub(2)
+            .clamp(1, MAX_BITS) as u8;
         let mut directory = Vec::with_capacity((1 << bits) + 1);
         for (at, (start, _)) in starts.iter().enumerate() {
             let top = start.top(bits);
