@@ -172,7 +172,10 @@ impl App {
         let mut tasks = Tasks::default();
         let (fleet, metrics) = (Arc::clone(&self.fleet), Arc::clone(&self.metrics));
         if let Some(path) = &self.config.policy {
-            let following = policy::follow(path.clone(), Arc::clone(&fleet), Arc::clone(&metrics));
+            // Taken over here, since the signal ends a process that has no use for it.
+            let hangup = signal(SignalKind::hangup())?;
+            let (fleet, metrics) = (Arc::clone(&fleet), Arc::clone(&metrics));
+            let following = policy::follow(path.clone(), hangup, fleet, metrics);
             tasks.forever.push(tokio::spawn(following));
         }
         match &self.config.source {

@@ -12,7 +12,7 @@ use steering_core::{
     Policy,
     policy::raw::{PolicyError, RawPolicy},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 /// How often the file's time and size are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -53,13 +53,12 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 /// Reads the file again whenever it changes or the process gets SIGHUP, for ever.
-pub async fn follow(path: PathBuf, state: Arc<FleetState>, metrics: Arc<Metrics>) {
-    let mut hangup = signal(SignalKind::hangup()).ok();
+pub async fn follow(path: PathBuf, mut hangup: Signal, state: Arc<FleetState>, metrics: Arc<Metrics>) {
     let mut seen = stamp(&path);
     loop {
         let told = tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => false,
-            () = told(hangup.as_mut()) => true,
+            told = hangup.recv() => told.is_some(),
         };
         let now = stamp(&path);
         if now == seen && !told {
@@ -76,15 +75,5 @@ pub async fn follow(path: PathBuf, state: Arc<FleetState>, metrics: Arc<Metrics>
             }
             Err(error) => tracing::error!("reading the policy ended early: {error}"),
         }
-    }
-}
-
-/// Waits for the signal; for ever where it cannot be had.
-async fn told(hangup: Option<&mut Signal>) {
-    match hangup {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
     }
 }
