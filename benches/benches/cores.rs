@@ -185,6 +185,7 @@ fn fleet() -> FleetSnapshot {
             hls: String::new(),
             dash_path: "manifest.mpd".to_owned(),
             dash: String::new(),
+            demand: Bytes(0),
         })
         .collect();
     FleetSnapshot {

@@ -5,10 +5,12 @@ use crate::{
     fleet::{FleetState, cache, control, file},
     http::{self, server},
     metrics::Metrics,
+    policy,
     random::Random,
     report::{Counts, Reporter},
     session::{MIN_KEY_LEN, SessionKey},
 };
+use axum::http::HeaderName;
 use ipnet::IpNet;
 use std::{
     io,
@@ -37,6 +39,9 @@ pub enum StartError {
     /// The token.
     #[error("--token {0}: neither a readable file nor an environment variable of that name")]
     Token(String),
+    /// The policy file.
+    #[error("--policy {0}")]
+    Policy(policy::PolicyFileError),
     /// The snapshot file.
     #[error("--snapshot {0}")]
     Snapshot(file::FileError),
@@ -75,6 +80,8 @@ pub struct Shared {
     pub listen: SocketAddr,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where trusted proxies name the viewer's country.
+    pub country_header: Option<HeaderName>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
 }
@@ -95,6 +102,9 @@ impl App {
     pub fn build(config: Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new()?);
         let fleet = Arc::new(FleetState::new(Arc::clone(&metrics)));
+        if let Some(path) = &config.policy {
+            fleet.set_policy(policy::read(path).map_err(StartError::Policy)?);
+        }
         let token = match &config.source {
             Source::Control { token, cache, .. } => {
                 if let Some(path) = cache {
@@ -137,6 +147,7 @@ impl App {
             public_url: self.config.public_url,
             listen,
             trusted_proxies: self.config.trusted_proxies,
+            country_header: self.config.country_header,
             ttl: self.config.ttl,
         });
         println!("{{\"ready\":\"steering-service\",\"listen\":\"{listen}\"}}");
@@ -160,6 +171,13 @@ impl App {
     fn spawn_followers(&self, counts: &Arc<Counts>) -> Result<Tasks, StartError> {
         let mut tasks = Tasks::default();
         let (fleet, metrics) = (Arc::clone(&self.fleet), Arc::clone(&self.metrics));
+        if let Some(path) = &self.config.policy {
+            // Taken over here, since the signal ends a process that has no use for it.
+            let hangup = signal(SignalKind::hangup())?;
+            let (fleet, metrics) = (Arc::clone(&fleet), Arc::clone(&metrics));
+            let following = policy::follow(path.clone(), hangup, fleet, metrics);
+            tasks.forever.push(tokio::spawn(following));
+        }
         match &self.config.source {
             Source::File(path) => {
                 tasks

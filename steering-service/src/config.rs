@@ -1,6 +1,7 @@
 //! The command line, and what it means once it has been checked.
 
 use crate::steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL};
+use axum::http::HeaderName;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use std::{net::SocketAddr, path::PathBuf};
@@ -53,6 +54,12 @@ pub struct ServeArgs {
     /// Seconds between two polls of a session, 4 to 300
     #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL, value_parser = clap::value_parser!(u32).range(MIN_TTL as i64..=MAX_TTL as i64))]
     ttl: u32,
+    /// Policy file (TOML); read again when it changes and on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Header in which a trusted proxy names the viewer's country by two letters, for licences and rules
+    #[arg(long, value_name = "NAME")]
+    country_header: Option<HeaderName>,
     /// File that keeps the last snapshot over a restart
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
@@ -92,6 +99,10 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
+    /// Where the policy is.
+    pub policy: Option<PathBuf>,
+    /// Where trusted proxies name the country.
+    pub country_header: Option<HeaderName>,
 }
 
 /// What is wrong with the command line.
@@ -105,6 +116,9 @@ pub enum ConfigError {
         /// What was given.
         url: String,
     },
+    /// Nobody would be believed.
+    #[error("--country-header goes with --trusted-proxy: from nobody else the header is believed")]
+    NeedsProxy,
     /// Something that only a control plane has a use for.
     #[error("{0} goes with --control: without a control plane there is nothing to report to, or to keep")]
     NeedsControl(&'static str),
@@ -123,6 +137,9 @@ impl TryFrom<ServeArgs> for Config {
             (None, _) if args.cache.is_some() => return Err(ConfigError::NeedsControl("--cache")),
             (None, file) => Source::File(file.expect("clap demands --control or --snapshot")),
         };
+        if args.country_header.is_some() && args.trusted_proxies.is_empty() {
+            return Err(ConfigError::NeedsProxy);
+        }
         let public_url = args
             .public_url
             .map(|url| base_url("--public-url", &url))
@@ -134,6 +151,8 @@ impl TryFrom<ServeArgs> for Config {
             session_key: args.session_key,
             trusted_proxies: args.trusted_proxies,
             ttl: args.ttl,
+            policy: args.policy,
+            country_header: args.country_header,
         })
     }
 }
@@ -185,6 +204,7 @@ mod tests {
             &["--public-url", "http:///x"],
             &["--trusted-proxy", "10.0.0.0/33"],
             &["--listen", "8090"],
+            &["--country-header", "x-country"],
         ] {
             assert!(config(&[&["--snapshot", "f"], bad].concat()).is_err(), "{bad:?}");
         }

@@ -1,6 +1,7 @@
 //! The fleet as this service knows it: the last good snapshot, indexed, and how sure we are that it is the newest.
 //!
-//! A snapshot is swapped whole, so that a request sees one fleet from beginning to end and never waits for a writer.
+//! Snapshot, routes and policy come by ways of their own; whichever changes, the others are kept and all are put together
+//! anew. The whole is swapped at once, so that a request sees one fleet from beginning to end and never waits for a writer.
 //! Whatever happens to the control plane, to the file or to a later snapshot, the last good one stays in use.
 
 pub mod cache;
@@ -10,31 +11,30 @@ pub mod file;
 use crate::metrics::Metrics;
 use arc_swap::ArcSwapOption;
 use cdn_types::{
+    OcaId,
     api::v1::{FleetSnapshot, TitleView},
     time::Timestamp,
 };
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicI64, Ordering},
 };
-use steering_core::{Index, IndexError, TitleIx};
+use steering_core::{
+    Index, IndexError, Policy, TitleIx,
+    fleet::FleetIndex,
+    index::{self, Contested, Parts},
+    routes::{Applied, Covered, RouteBatch, RouteBuilder, RouteError},
+};
 
-/// One snapshot, ready for requests.
+/// One snapshot with routes and policy, ready for requests.
 #[derive(Debug)]
 pub struct Fleet {
     /// For ranking.
     pub index: Index,
-    titles: Vec<TitleView>,
+    titles: Arc<Vec<TitleView>>,
 }
 
 impl Fleet {
-    /// Indexes a snapshot.
-    pub fn new(snapshot: FleetSnapshot) -> Result<Self, IndexError> {
-        Ok(Self {
-            index: Index::build(&snapshot)?,
-            titles: snapshot.titles,
-        })
-    }
     /// A title with the texts of its packed manifests.
     pub fn title(&self, ix: TitleIx) -> &TitleView {
         &self.titles[ix.0 as usize]
@@ -58,6 +58,17 @@ pub struct FleetState {
     /// Milliseconds since 1970 when the snapshot in use was last known to be the newest.
     confirmed: AtomicI64,
     metrics: Arc<Metrics>,
+    making: Mutex<Making>,
+}
+
+/// What writers work on; held for as long as a new table takes to make, never by a request.
+#[derive(Default)]
+struct Making {
+    routes: RouteBuilder,
+    policy: Arc<Policy>,
+    contested: Vec<Contested>,
+    /// Networks by site from a coverage file, beside those of the snapshot.
+    coverage: Vec<Covered>,
 }
 
 impl FleetState {
@@ -67,6 +78,7 @@ impl FleetState {
             current: ArcSwapOption::empty(),
             confirmed: AtomicI64::new(0),
             metrics,
+            making: Mutex::default(),
         }
     }
 
@@ -88,11 +100,18 @@ impl FleetState {
         text: &[u8],
         confirmed: impl FnOnce(&Fleet) -> Timestamp,
     ) -> Result<Arc<Fleet>, SnapshotError> {
-        let fleet = Arc::new(Fleet::new(serde_json::from_slice(text)?)?);
-        let index = &fleet.index;
-        for c in &index.contested {
+        let snapshot: FleetSnapshot = serde_json::from_slice(text)?;
+        let members = Arc::new(FleetIndex::build(&snapshot)?);
+        let titles = Arc::new(snapshot.titles);
+        let mut making = self.making();
+        let coverage = std::mem::take(&mut making.coverage);
+        making.contested = index::cover(&mut making.routes, &members, &coverage);
+        making.coverage = coverage;
+        for c in &making.contested {
             tracing::warn!(prefix = %c.prefix, kept = %c.kept, ignored = %c.ignored, "two sites claim one network");
         }
+        let fleet = self.join(&mut making, members, titles);
+        let index = &fleet.index;
         self.metrics.generation.set(index.generation as f64);
         let sizes = [
             ("appliances", index.appliance_count()),
@@ -106,8 +125,99 @@ impl FleetState {
                 .set(size as f64);
         }
         self.confirm(confirmed(&fleet));
-        self.current.store(Some(Arc::clone(&fleet)));
         Ok(fleet)
+    }
+
+    /// Takes changes of appliances' routes in and puts them in use, all at once: a feed gathers what comes within some
+    /// hundred milliseconds, since a table costs a moment of work. A batch that contradicts itself is counted and left
+    /// out, with the reason in its place of the answer.
+    pub fn apply_routes(&self, batches: &[(OcaId, RouteBatch)]) -> Vec<Result<Applied, RouteError>> {
+        let mut making = self.making();
+        let mut answers = Vec::with_capacity(batches.len());
+        for (appliance, batch) in batches {
+            let answer = making.routes.apply(appliance, batch);
+            match &answer {
+                Ok(applied) => self.count_routes(*applied),
+                Err(error) => {
+                    self.metrics.route_errors.inc();
+                    tracing::error!(%appliance, "routes refused: {error}");
+                }
+            }
+            answers.push(answer);
+        }
+        self.renew(&mut making);
+        answers
+    }
+
+    /// Forgets the routes of an appliance that has left.
+    pub fn forget_routes(&self, appliance: &OcaId) {
+        let mut making = self.making();
+        let withdrawn = making.routes.forget(appliance);
+        self.count_routes(Applied {
+            withdrawn,
+            ..Applied::default()
+        });
+        self.renew(&mut making);
+    }
+
+    /// Networks by site beside those of the snapshot, instead of those of the call before.
+    pub fn set_coverage(&self, coverage: Vec<Covered>) {
+        let mut making = self.making();
+        if let Some(fleet) = self.current() {
+            making.contested = index::cover(&mut making.routes, &fleet.index, &coverage);
+        }
+        making.coverage = coverage;
+        self.renew(&mut making);
+    }
+
+    /// Puts another policy in use.
+    pub fn set_policy(&self, policy: Policy) {
+        self.metrics.policy_version.set(policy.version as f64);
+        tracing::info!(version = policy.version, "policy taken");
+        let mut making = self.making();
+        making.policy = Arc::new(policy);
+        self.renew(&mut making);
+    }
+
+    fn making(&self) -> MutexGuard<'_, Making> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_routes(&self, applied: Applied) {
+        for (kind, count) in [("announced", applied.announced), ("withdrawn", applied.withdrawn)] {
+            self.metrics
+                .route_changes
+                .with_label_values(&[kind])
+                .inc_by(count as u64);
+        }
+    }
+
+    /// Puts the snapshot in use together with what else is new; without one there is nothing to be used yet.
+    fn renew(&self, making: &mut Making) {
+        if let Some(fleet) = self.current() {
+            self.join(making, fleet.index.parts().fleet, Arc::clone(&fleet.titles));
+        }
+    }
+
+    fn join(&self, making: &mut Making, fleet: Arc<FleetIndex>, titles: Arc<Vec<TitleView>>) -> Arc<Fleet> {
+        let parts = Parts {
+            fleet,
+            routes: Arc::new(making.routes.publish()),
+            policy: Arc::clone(&making.policy),
+            measured: Arc::default(),
+        };
+        let index = Index::join(parts, making.contested.clone());
+        let networks = index.routes().prefix_count();
+        self.metrics
+            .fleet_size
+            .with_label_values(&["networks"])
+            .set(networks as f64);
+        for name in index.unknown_in_policy() {
+            tracing::warn!("the policy has a rule about `{name}`, which the fleet does not have");
+        }
+        let fleet = Arc::new(Fleet { index, titles });
+        self.current.store(Some(Arc::clone(&fleet)));
+        fleet
     }
 
     /// The snapshot in use was still the newest at `at`.

@@ -22,7 +22,7 @@ use cdn_types::TitleId;
 use problem::Problem;
 use serde::de::DeserializeOwned;
 use std::{net::SocketAddr, sync::Arc};
-use steering_core::{RankError, Ranking, index::FALLBACK_ID};
+use steering_core::{ApplianceIx, RankError, Ranking, index::FALLBACK_ID};
 
 /// Address of the TCP peer, put into every request by [`server`].
 #[derive(Debug, Clone, Copy)]
@@ -145,15 +145,18 @@ fn public_base(shared: &Shared, headers: &HeaderMap) -> String {
     }
 }
 
-/// Addresses (scheme and authority) of a ranking's entries, fallback last, with their ids.
+/// Addresses (scheme and authority) of a ranking's entries, then the fallback, with their ids; then, where that is fewer
+/// than the policy wants, appliances that should get no viewers, for a player that has nowhere else to flee to.
 fn ways<'a>(fleet: &'a Fleet, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
     let index = &fleet.index;
-    let appliances = ranking.entries.iter().map(|e| {
-        let appliance = index.appliance(e.appliance);
+    let way = |ix: ApplianceIx| {
+        let appliance = index.appliance(ix);
         (appliance.id.as_str(), appliance.base_url.as_str())
-    });
+    };
+    let appliances = ranking.entries.iter().map(|e| way(e.appliance));
     let fallback = index.fallback.as_deref().map(|url| (FALLBACK_ID, url));
-    appliances.chain(fallback).collect()
+    let reserve = ranking.reserve.iter().map(|ix| way(*ix));
+    appliances.chain(fallback).chain(reserve).collect()
 }
 
 /// Counts the beginning of a session.

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod http;
 pub mod manifest;
 pub mod metrics;
+pub mod policy;
 pub mod random;
 pub mod report;
 pub mod session;

@@ -84,7 +84,39 @@ pub const METRICS: &[Metric] = &[
         unit: "entries",
         labels: &["kind"],
         stability: Stability::Experimental,
-        help: "Appliances and titles in the snapshot in use, and networks that more than one site claims.",
+        help: "Appliances and titles in the snapshot in use, networks with a route, and networks that more than one site claims.",
+    },
+    Metric {
+        name: "steering_route_changes_total",
+        kind: Kind::Counter,
+        unit: "routes",
+        labels: &["kind"],
+        stability: Stability::Experimental,
+        help: "Routes taken in, by kind: announced (new or with other attributes), withdrawn.",
+    },
+    Metric {
+        name: "steering_route_errors_total",
+        kind: Kind::Counter,
+        unit: "batches",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Batches of routes that were refused: they contradict themselves, or the table would be too large.",
+    },
+    Metric {
+        name: "steering_policy_version",
+        kind: Kind::Gauge,
+        unit: "versions",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Version of the policy in use; 0 is the policy as shipped.",
+    },
+    Metric {
+        name: "steering_policy_errors_total",
+        kind: Kind::Counter,
+        unit: "files",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Policy files that were refused; the policy before stays in use.",
     },
 ];
 
@@ -111,6 +143,14 @@ pub struct Metrics {
     pub report_errors: IntCounter,
     /// By kind.
     pub fleet_size: GaugeVec,
+    /// By kind.
+    pub route_changes: IntCounterVec,
+    /// Batches refused.
+    pub route_errors: IntCounter,
+    /// Of the policy in use.
+    pub policy_version: Gauge,
+    /// Files refused.
+    pub policy_errors: IntCounter,
 }
 
 impl Metrics {
@@ -148,6 +188,10 @@ impl Metrics {
             snapshot_errors: counters("steering_snapshot_errors_total")?,
             report_errors: counter("steering_report_errors_total")?,
             fleet_size,
+            route_changes: counters("steering_route_changes_total")?,
+            route_errors: counter("steering_route_errors_total")?,
+            policy_version: gauge("steering_policy_version")?,
+            policy_errors: counter("steering_policy_errors_total")?,
             registry,
         })
     }
@@ -172,6 +216,7 @@ mod tests {
         metrics.manifest_errors.with_label_values(&["hls"]).inc();
         metrics.snapshot_errors.with_label_values(&["refused"]).inc();
         metrics.fleet_size.with_label_values(&["titles"]).set(1.0);
+        metrics.route_changes.with_label_values(&["announced"]).inc();
         let text = metrics.text();
         for metric in METRICS {
             assert!(

@@ -427,6 +427,9 @@ wire! {
         pub dash_path: String,
         /// Text of the DASH MPD as packed.
         pub dash: String,
+        /// What viewers drew of it in the last day; 0 when that is not known. Steering spreads hot titles by it.
+        #[serde(default)]
+        pub demand: Bytes,
     }
 
     /// One row of demand history.

@@ -2,6 +2,7 @@
 
 use super::Fleet;
 use cdn_types::{
+    Bytes,
     api::v1::{FleetSnapshot, TitleView},
     time::Timestamp,
 };
@@ -23,6 +24,7 @@ impl Fleet {
             hls: title.row.hls.clone(),
             dash_path: title.row.dash_path.clone(),
             dash: title.row.dash.clone(),
+            demand: Bytes(0),
         });
         FleetSnapshot {
             generation: self.generation,

@@ -1,8 +1,10 @@
 //! A ranking in words that a machine can read and an operator can follow: every step with what it decided.
 
 use crate::{
-    index::{FALLBACK_ID, Index},
-    rank::{DropReason, Headroom, Ranking, Tier},
+    index::{FALLBACK_ID, Index, Target},
+    key::KeyName,
+    rank::{DropReason, Headroom, Ranked, Ranking, Tier},
+    routes::{Attributes, Candidate, Origin, SiteClass},
 };
 use cdn_types::{OcaId, RegionId, SiteId, TitleId, api::v1::SteeringOutcome, time::Timestamp};
 use ipnet::IpNet;
@@ -20,39 +22,99 @@ pub struct Explanation {
     pub generation: u64,
     /// When that snapshot was taken.
     pub taken_at: Timestamp,
-    /// The network that the client was found in, by longest match.
+    /// Version of the policy that decided; 0 is the one as shipped.
+    pub policy: u64,
+    /// The network that the client was found in, by its best route.
     pub prefix: Option<IpNet>,
-    /// The site that announces it.
+    /// The site of that route.
     pub site: Option<SiteId>,
     /// That site's region.
     pub region: Option<RegionId>,
     /// How that site could serve.
     pub outcome: SteeringOutcome,
+    /// Who was left after each step.
+    pub steps: Vec<Step>,
     /// Who is in the answer, in order.
     pub ranked: Vec<RankedWhy>,
     /// Who is not.
     pub dropped: Vec<DroppedWhy>,
+    /// Appliances that were refused and are named all the same, since a player needs somewhere to flee to.
+    pub reserve: Vec<OcaId>,
     /// Id of the last entry, if the fleet has an origin.
     pub fallback: Option<&'static str>,
 }
 
-/// One entry's sort key.
+/// One step of the way from all candidates to the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What was asked: the tiers that candidates came from, then the reasons to drop.
+    pub step: &'static str,
+    /// Candidates after it.
+    pub left: usize,
+}
+
+/// One entry's sort keys, first key first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RankedWhy {
     /// The appliance.
     pub appliance: OcaId,
     /// Its site.
     pub site: SiteId,
-    /// First key.
+    /// The key at which it lost to the entry before it; `kept` where that is first for being in use.
+    pub lost_at: Option<LostAt>,
+    /// A rule puts it before all others.
+    pub pinned: bool,
+    /// How near it is.
     pub tier: Tier,
-    /// Second key.
+    /// Its route, if it has one.
+    pub route: Option<RouteWhy>,
+    /// Sum of the rules that prefer (or, below zero, avoid) it.
+    pub preference: i64,
+    /// Step of load.
     pub headroom: Headroom,
-    /// What the second key was made of: thousandths of capacity.
+    /// What that was made of: thousandths of capacity.
     pub load_permille: u32,
-    /// Third key, more is better.
+    /// Steps of two that its measured throughput is short of enough; 0 also when nothing is known.
+    pub throughput_short: u64,
+    /// Distance in steps of 50 km; 0 without a client's place, 4095 without the site's.
+    pub distance_steps: u64,
+    /// The title is hot, and this is not one of the siblings that it was dealt to.
+    pub not_dealt: bool,
+    /// The last key, more is better.
     pub rendezvous: f64,
     /// It is first because the session is there already.
     pub kept: bool,
+}
+
+/// Where an entry lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LostAt {
+    /// At a key.
+    Key(KeyName),
+    /// Not at all: the one before it is kept.
+    Kept(&'static str),
+}
+
+/// The route of an entry.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouteWhy {
+    /// The network: its own longest match.
+    pub prefix: IpNet,
+    /// Class of the route.
+    pub class: SiteClass,
+    /// Who says so.
+    pub origin: Origin,
+    /// Length of the AS path.
+    pub as_path_len: u16,
+    /// The AS that announced it.
+    pub neighbour_as: Option<u32>,
+    /// The AS at the other end.
+    pub origin_as: Option<u32>,
+    /// MED as received.
+    pub med: Option<u32>,
+    /// Communities.
+    pub communities: Vec<String>,
 }
 
 /// What spoke against one appliance.
@@ -70,45 +132,143 @@ pub struct DroppedWhy {
 
 /// Explains a ranking; ask [`rank()`](crate::rank()) with `complete` so that nobody is left out.
 pub fn explain(index: &Index, client: IpAddr, ranking: &Ranking) -> Explanation {
+    let client = client.to_canonical();
     let site = ranking.site.map(|(own, _)| index.site(own));
+    let before = std::iter::once(None).chain(ranking.entries.iter().map(Some));
+    let entries = ranking.entries.iter().zip(before);
     Explanation {
-        client: client.to_canonical(),
+        client,
         asset: index.title(ranking.title).id.clone(),
         generation: index.generation,
         taken_at: index.taken_at,
+        policy: index.policy().version,
         prefix: ranking.site.map(|(_, net)| net),
         site: site.map(|s| s.id.clone()),
         region: site.map(|s| s.region.clone()),
         outcome: ranking.outcome,
-        ranked: ranking
-            .entries
-            .iter()
-            .map(|e| {
-                let appliance = index.appliance(e.appliance);
-                RankedWhy {
-                    appliance: appliance.id.clone(),
-                    site: index.site(appliance.site).id.clone(),
-                    tier: e.tier,
-                    headroom: e.headroom,
-                    load_permille: appliance.load_permille,
-                    rendezvous: e.score,
-                    kept: e.kept,
-                }
-            })
+        steps: steps(ranking),
+        ranked: entries
+            .map(|(e, before)| ranked(index, client, e, before))
             .collect(),
         dropped: ranking
             .dropped
             .iter()
-            .map(|d| {
-                let appliance = index.appliance(d.appliance);
-                DroppedWhy {
-                    appliance: appliance.id.clone(),
-                    site: index.site(appliance.site).id.clone(),
-                    tier: d.tier,
-                    reasons: d.reasons.clone(),
-                }
+            .map(|d| DroppedWhy {
+                appliance: index.appliance(d.appliance).id.clone(),
+                site: index.site(index.appliance(d.appliance).site).id.clone(),
+                tier: d.tier,
+                reasons: d.reasons.clone(),
             })
             .collect(),
-        fallback: index.fallback.as_ref().map(|_| FALLBACK_ID),
+        reserve: ranking
+            .reserve
+            .iter()
+            .map(|ix| index.appliance(*ix).id.clone())
+            .collect(),
+        fallback: index
+            .fallback
+            .as_ref()
+            .filter(|_| ranking.licensed)
+            .map(|_| FALLBACK_ID),
     }
+}
+
+/// Reasons to drop in the order in which they are asked.
+const QUESTIONS: [&str; 9] = [
+    "not_licensed",
+    "blocked",
+    "not_reported",
+    "lost",
+    "unhealthy",
+    "draining",
+    "unusable",
+    "content_missing",
+    "over_capacity",
+];
+
+fn steps(ranking: &Ranking) -> Vec<Step> {
+    let tiers = ranking
+        .entries
+        .iter()
+        .map(|e| e.tier)
+        .chain(ranking.dropped.iter().map(|d| d.tier));
+    let tiers: Vec<_> = tiers.collect();
+    let within = |last: Tier| tiers.iter().filter(|t| **t <= last).count();
+    let mut steps = vec![
+        Step {
+            step: "routes",
+            left: within(Tier::Routed),
+        },
+        Step {
+            step: "region",
+            left: within(Tier::SameRegion),
+        },
+        Step {
+            step: "fleet",
+            left: within(Tier::Elsewhere),
+        },
+    ];
+    let mut left = tiers.len();
+    for question in QUESTIONS {
+        let earlier = &QUESTIONS[..QUESTIONS.iter().position(|q| *q == question).unwrap_or(0)];
+        let fell = ranking.dropped.iter().filter(|d| {
+            let has = |name: &str| d.reasons.iter().any(|r| r.name() == name);
+            has(question) && !earlier.iter().any(|e| has(e))
+        });
+        left -= fell.count();
+        steps.push(Step { step: question, left });
+    }
+    steps
+}
+
+fn ranked(index: &Index, client: IpAddr, entry: &Ranked, before: Option<&Ranked>) -> RankedWhy {
+    let appliance = index.appliance(entry.appliance);
+    let part = |name| entry.key.part(name);
+    RankedWhy {
+        appliance: appliance.id.clone(),
+        site: index.site(appliance.site).id.clone(),
+        lost_at: before.map(|before| match before.kept {
+            true => LostAt::Kept("kept"),
+            false => LostAt::Key(entry.key.differs(before.key)),
+        }),
+        pinned: part(KeyName::Pin) == 0,
+        tier: entry.tier,
+        route: route(index, client, entry).map(|(c, a)| RouteWhy {
+            prefix: crate::index::network(client, c.prefix_len),
+            class: c.class,
+            origin: a.origin,
+            as_path_len: a.as_path_len,
+            neighbour_as: a.neighbour_as,
+            origin_as: a.origin_as,
+            med: a.med,
+            communities: a.communities.iter().map(ToString::to_string).collect(),
+        }),
+        preference: i64::from(i16::MAX) - part(KeyName::Preference) as i64,
+        headroom: entry.headroom,
+        load_permille: appliance.load_permille,
+        throughput_short: part(KeyName::Throughput),
+        distance_steps: part(KeyName::Distance),
+        not_dealt: part(KeyName::Copy) == 1,
+        rendezvous: entry.score,
+        kept: entry.kept,
+    }
+}
+
+/// The route that an entry's key was made from.
+fn route<'a>(index: &'a Index, client: IpAddr, entry: &Ranked) -> Option<(&'a Candidate, &'a Attributes)> {
+    if entry.tier > Tier::Routed {
+        return None;
+    }
+    let site = index.appliance(entry.appliance).site;
+    let len = u64::from(u8::MAX) - entry.key.part(KeyName::PrefixLength);
+    let place = entry.key.part(KeyName::Class);
+    let found = index.routes().covering(client).iter().find(|c| {
+        let its = match index.target(c) {
+            Target::Appliance(ix) => ix == entry.appliance,
+            Target::Site(s) => s == site,
+            Target::Nobody => false,
+        };
+        its && u64::from(c.prefix_len) == len && u64::from(index.policy().class_place(c.class)) == place
+    })?;
+    Some((found, index.routes().attributes(found)))
 }

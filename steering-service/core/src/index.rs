@@ -1,141 +1,25 @@
-//! A fleet snapshot made ready for ranking.
+//! All that a ranking reads, made ready: the fleet, the routes, the policy, and what was measured.
 //!
-//! Built whole and swapped whole. What the control plane vouches for (ids, indices, public prefixes) must hold, or
-//! the snapshot is refused and the service goes on with its last one; what an appliance says about itself (its
-//! address) can only cost that appliance its viewers, never the fleet its steering.
+//! Each of the four changes at its own pace and is shared; putting them together costs a few microseconds an
+//! appliance, so that a load report does not rebuild a million routes, nor a route the presence of a million objects.
 
-use crate::rendezvous::Seed;
+pub use crate::fleet::{
+    Appliance, ApplianceIx, FALLBACK_ID, FleetIndex, IndexError, Site, SiteIx, Title, TitleIx,
+};
+use crate::{
+    bits::Bits,
+    policy::{Policy, rules::BoundRules},
+    rank::{DropReason, Headroom},
+    rendezvous::Seed,
+    routes::{Candidate, Covered, HolderName, RouteBuilder, RouteTable},
+    throughput::Measured,
+};
 use cdn_types::{
-    OcaId, RegionId, SiteId, TitleId,
-    api::v1::{ApplianceState, ApplianceView, FleetSnapshot},
-    time::Timestamp,
+    SiteId,
+    api::v1::{ApplianceState, FleetSnapshot},
 };
 use ipnet::IpNet;
-use prefix_trie::joint::JointPrefixMap;
-use std::{collections::HashMap, net::IpAddr};
-
-/// Pathway-ID and service location of the fallback; an appliance cannot have this id.
-pub const FALLBACK_ID: &str = "origin";
-
-/// Position of an appliance in the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ApplianceIx(pub u32);
-/// Position of a site in the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SiteIx(pub u32);
-/// Position of a title in the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TitleIx(pub u32);
-
-/// Why a snapshot is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IndexError {
-    /// Two entries with one id.
-    #[error("the snapshot lists {kind} `{id}` twice")]
-    Duplicate {
-        /// `site`, `appliance` or `title`.
-        kind: &'static str,
-        /// The id.
-        id: String,
-    },
-    /// An appliance of no site.
-    #[error("appliance `{appliance}` belongs to site `{site}`, which the snapshot does not list")]
-    UnknownSite {
-        /// The appliance.
-        appliance: OcaId,
-        /// Its site.
-        site: SiteId,
-    },
-    /// An index past the end of the object dictionary.
-    #[error("{owner} points to object {index}, but the snapshot's dictionary has {objects}")]
-    ObjectIndex {
-        /// Who points.
-        owner: String,
-        /// Where to.
-        index: u32,
-        /// Length of the dictionary.
-        objects: usize,
-    },
-    /// A title whose public paths cannot be put into a URL unescaped.
-    #[error("title `{title}`: `{path}` is not a public path of plain parts")]
-    TitlePath {
-        /// The title.
-        title: TitleId,
-        /// The offending prefix or manifest path.
-        path: String,
-    },
-    /// A fallback that is no address.
-    #[error("`fallback` is `{url}`: {reason}; give http://host:port, or leave it empty")]
-    Fallback {
-        /// The text.
-        url: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-}
-
-/// A set of object indices.
-#[derive(Debug, Clone)]
-struct Bitmap(Vec<u64>);
-
-impl Bitmap {
-    fn new(bits: usize) -> Self {
-        Self(vec![0; bits.div_ceil(64)])
-    }
-    fn set(&mut self, bit: u32) {
-        self.0[bit as usize / 64] |= 1 << (bit % 64);
-    }
-    fn has(&self, bit: u32) -> bool {
-        self.0[bit as usize / 64] >> (bit % 64) & 1 == 1
-    }
-}
-
-/// One appliance, ready to be ranked.
-#[derive(Debug, Clone)]
-pub struct Appliance {
-    /// Its id.
-    pub id: OcaId,
-    /// Its site.
-    pub site: SiteIx,
-    /// Where viewers reach it: scheme and authority, no trailing slash.
-    pub base_url: String,
-    /// Why `base_url` (or the id) cannot be given to a player, if so.
-    pub unusable: Option<&'static str>,
-    /// As the control plane sees it.
-    pub state: ApplianceState,
-    /// Egress in thousandths of its capacity; 0 when no capacity is told.
-    pub load_permille: u32,
-    /// Capacity in Mbit/s: the rendezvous weight.
-    pub weight: u64,
-    pub(crate) seed: Seed,
-    holds: Bitmap,
-}
-
-/// One site.
-#[derive(Debug, Clone)]
-pub struct Site {
-    /// Its id.
-    pub id: SiteId,
-    /// Its region.
-    pub region: RegionId,
-    /// Its appliances, by id.
-    pub appliances: Vec<ApplianceIx>,
-}
-
-/// One title.
-#[derive(Debug, Clone)]
-pub struct Title {
-    /// Its id.
-    pub id: TitleId,
-    /// `/t/{title}/{version}`.
-    pub prefix: String,
-    /// Path of the packed multivariant playlist below the prefix.
-    pub hls_path: String,
-    /// Path of the packed MPD below the prefix.
-    pub dash_path: String,
-    pub(crate) seed: Seed,
-    objects: Vec<u32>,
-}
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 /// A network that two sites claim with the same length: the site whose id sorts first has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,290 +32,217 @@ pub struct Contested {
     pub ignored: SiteId,
 }
 
-/// The snapshot, indexed.
+/// What a holder of routes is in this fleet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    /// Not in it.
+    Nobody,
+    Appliance(ApplianceIx),
+    Site(SiteIx),
+}
+
+/// What a ranking asks of every candidate, side by side in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub seed: Seed,
+    pub weight: u64,
+    pub site: SiteIx,
+    /// Position among all appliances by id: the last word between equals.
+    pub order: u32,
+    pub headroom: Headroom,
+}
+
+/// Everything, ready to be ranked. It is a fleet with more to it, and can be asked what a [`FleetIndex`] can.
 #[derive(Debug)]
 pub struct Index {
-    /// Generation of the snapshot.
-    pub generation: u64,
-    /// When it was taken.
-    pub taken_at: Timestamp,
-    /// Scheme and authority of the origin, no trailing slash; absent when the snapshot names none.
-    pub fallback: Option<String>,
     /// Networks that more than one site claims.
     pub contested: Vec<Contested>,
-    sites: Vec<Site>,
-    appliances: Vec<Appliance>,
-    titles: Vec<Title>,
-    prefixes: JointPrefixMap<IpNet, SiteIx>,
-    title_ids: HashMap<TitleId, TitleIx>,
-    appliance_ids: HashMap<OcaId, ApplianceIx>,
-    regions: HashMap<RegionId, Vec<SiteIx>>,
+    fleet: Arc<FleetIndex>,
+    routes: Arc<RouteTable>,
+    policy: Arc<Policy>,
+    measured: Arc<Measured>,
+    rules: BoundRules,
+    targets: Vec<Target>,
+    standing: Vec<Standing>,
+    available: Bits,
+}
+
+impl Deref for Index {
+    type Target = FleetIndex;
+    fn deref(&self) -> &FleetIndex {
+        &self.fleet
+    }
 }
 
 impl Index {
-    /// Indexes a snapshot, or says what is wrong with it.
+    /// Indexes a snapshot on its own: no routes but its sites' networks, the policy as shipped, nothing measured.
     pub fn build(snapshot: &FleetSnapshot) -> Result<Self, IndexError> {
-        let (mut sites, site_ids) = sites(snapshot)?;
-        let (appliances, appliance_ids) = appliances(snapshot, &site_ids)?;
-        let mut by_id: Vec<_> = (0..appliances.len() as u32).map(ApplianceIx).collect();
-        by_id.sort_by(|a, b| appliances[a.0 as usize].id.cmp(&appliances[b.0 as usize].id));
-        for ix in by_id {
-            sites[appliances[ix.0 as usize].site.0 as usize]
-                .appliances
-                .push(ix);
-        }
-        let (titles, title_ids) = titles(snapshot)?;
-        let (prefixes, contested) = prefixes(snapshot);
-        let mut regions: HashMap<RegionId, Vec<SiteIx>> = HashMap::new();
-        for (i, site) in sites.iter().enumerate() {
-            regions
-                .entry(site.region.clone())
-                .or_default()
-                .push(SiteIx(i as u32));
-        }
-        Ok(Self {
-            generation: snapshot.generation,
-            taken_at: snapshot.taken_at,
-            fallback: fallback(&snapshot.fallback)?,
+        let fleet = Arc::new(FleetIndex::build(snapshot)?);
+        let mut routes = RouteBuilder::new();
+        let contested = cover(&mut routes, &fleet, &[]);
+        let parts = Parts {
+            fleet,
+            routes: Arc::new(routes.publish()),
+            policy: Arc::default(),
+            measured: Arc::default(),
+        };
+        Ok(Self::join(parts, contested))
+    }
+
+    /// Puts the parts together.
+    pub fn join(parts: Parts, contested: Vec<Contested>) -> Self {
+        let Parts {
+            fleet,
+            routes,
+            policy,
+            measured,
+        } = parts;
+        let target = |name: &HolderName| match name {
+            HolderName::Site(id) => fleet.site_ix(id).map_or(Target::Nobody, Target::Site),
+            HolderName::Appliance(id) => fleet.appliance_ix(id).map_or(Target::Nobody, Target::Appliance),
+        };
+        let mut available = Bits::new(fleet.appliance_count());
+        let standing: Vec<_> = fleet
+            .appliances()
+            .map(|(ix, a)| {
+                let headroom = policy.headroom.step(a.load_permille);
+                let serves = a.state == ApplianceState::Serving && a.unusable.is_none();
+                if serves && headroom != Headroom::Full {
+                    available.add(ix.0);
+                }
+                Standing {
+                    seed: a.seed,
+                    weight: a.weight,
+                    site: a.site,
+                    order: a.order,
+                    headroom,
+                }
+            })
+            .collect();
+        Self {
             contested,
-            sites,
-            appliances,
-            titles,
-            prefixes,
-            title_ids,
-            appliance_ids,
-            regions,
+            targets: routes.holders().iter().map(target).collect(),
+            rules: BoundRules::new(&policy, &fleet),
+            standing,
+            available,
+            fleet,
+            routes,
+            policy,
+            measured,
+        }
+    }
+
+    /// The parts, to put other ones in.
+    pub fn parts(&self) -> Parts {
+        Parts {
+            fleet: Arc::clone(&self.fleet),
+            routes: Arc::clone(&self.routes),
+            policy: Arc::clone(&self.policy),
+            measured: Arc::clone(&self.measured),
+        }
+    }
+
+    /// The site that is a client's own, and the network that says so: the one with the best route to the client, which
+    /// is the longest match where sites have nothing but their networks.
+    pub fn site_of(&self, client: IpAddr) -> Option<(SiteIx, IpNet)> {
+        let client = client.to_canonical();
+        let found = self.own_site(self.routes.covering(client));
+        found.map(|(site, len)| (site, network(client, len)))
+    }
+    pub(crate) fn own_site(&self, covering: &[Candidate]) -> Option<(SiteIx, u8)> {
+        covering.iter().find_map(|c| match self.target(c) {
+            Target::Nobody => None,
+            Target::Site(site) => Some((site, c.prefix_len)),
+            Target::Appliance(ix) => Some((self.standing(ix).site, c.prefix_len)),
         })
     }
 
-    /// The site that serves a client's address, and the network that says so: the longest match over all sites.
-    pub fn site_of(&self, client: IpAddr) -> Option<(SiteIx, IpNet)> {
-        let client = IpNet::from(client.to_canonical());
-        self.prefixes.get_lpm(&client).map(|(net, site)| (*site, net))
+    /// The routes.
+    pub fn routes(&self) -> &RouteTable {
+        &self.routes
     }
-    /// A title by its id.
-    pub fn title_ix(&self, id: &TitleId) -> Option<TitleIx> {
-        self.title_ids.get(id).copied()
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
-    /// An appliance by its id.
-    pub fn appliance_ix(&self, id: &OcaId) -> Option<ApplianceIx> {
-        self.appliance_ids.get(id).copied()
+    /// Names in the policy's rules that this fleet does not have.
+    pub fn unknown_in_policy(&self) -> &[String] {
+        &self.rules.unknown
     }
-    /// A title.
-    pub fn title(&self, ix: TitleIx) -> &Title {
-        &self.titles[ix.0 as usize]
+    pub(crate) fn measured(&self) -> &Measured {
+        &self.measured
     }
-    /// An appliance.
-    pub fn appliance(&self, ix: ApplianceIx) -> &Appliance {
-        &self.appliances[ix.0 as usize]
+    pub(crate) fn rules(&self) -> &BoundRules {
+        &self.rules
     }
-    /// A site.
-    pub fn site(&self, ix: SiteIx) -> &Site {
-        &self.sites[ix.0 as usize]
+    pub(crate) fn target(&self, candidate: &Candidate) -> Target {
+        self.targets[candidate.holder.0 as usize]
     }
-    /// All sites, in the snapshot's order.
-    pub fn sites(&self) -> impl Iterator<Item = (SiteIx, &Site)> {
-        self.sites.iter().enumerate().map(|(i, s)| (SiteIx(i as u32), s))
+    pub(crate) fn standing(&self, ix: ApplianceIx) -> &Standing {
+        &self.standing[ix.0 as usize]
     }
-    /// Number of appliances.
-    pub fn appliance_count(&self) -> usize {
-        self.appliances.len()
+    /// Who could take a viewer of something, as words of bits.
+    pub(crate) fn available(&self) -> &[u64] {
+        &self.available.0
     }
-    /// Number of titles.
-    pub fn title_count(&self) -> usize {
-        self.titles.len()
-    }
-    /// The sites of a region.
-    pub(crate) fn region(&self, region: &RegionId) -> &[SiteIx] {
-        self.regions.get(region).map_or(&[], Vec::as_slice)
-    }
-    /// Whether an appliance holds every object of a title. A title without objects is held by nobody: there is
-    /// nothing to send.
-    pub fn holds(&self, appliance: ApplianceIx, title: TitleIx) -> bool {
-        self.missing(appliance, title) == 0 && !self.title(title).objects.is_empty()
-    }
-    /// Objects of a title that an appliance lacks.
-    pub fn missing(&self, appliance: ApplianceIx, title: TitleIx) -> usize {
-        let holds = &self.appliance(appliance).holds;
-        self.title(title)
-            .objects
-            .iter()
-            .filter(|o| !holds.has(**o))
-            .count()
-    }
-}
 
-type Ids<K, V> = HashMap<K, V>;
-
-fn duplicate(kind: &'static str, id: &impl ToString) -> IndexError {
-    IndexError::Duplicate {
-        kind,
-        id: id.to_string(),
-    }
-}
-
-fn sites(snapshot: &FleetSnapshot) -> Result<(Vec<Site>, Ids<SiteId, SiteIx>), IndexError> {
-    let mut ids = HashMap::new();
-    let mut sites = Vec::with_capacity(snapshot.sites.len());
-    for (i, site) in snapshot.sites.iter().enumerate() {
-        if ids.insert(site.id.clone(), SiteIx(i as u32)).is_some() {
-            return Err(duplicate("site", &site.id));
+    /// Everything that speaks against sending a viewer of `title` to an appliance, but for policy.
+    pub(crate) fn refusals(&self, ix: ApplianceIx, title: TitleIx) -> Vec<DropReason> {
+        let appliance = self.appliance(ix);
+        let mut reasons = Vec::new(); // does not allocate while empty
+        match appliance.state {
+            ApplianceState::Serving => {}
+            ApplianceState::Joined => reasons.push(DropReason::NotReported),
+            ApplianceState::Draining => reasons.push(DropReason::Draining),
+            ApplianceState::Unhealthy => reasons.push(DropReason::Unhealthy),
+            ApplianceState::Lost => reasons.push(DropReason::Lost),
         }
-        sites.push(Site {
-            id: site.id.clone(),
-            region: site.region.clone(),
-            appliances: Vec::new(),
-        });
-    }
-    Ok((sites, ids))
-}
-
-fn appliances(
-    snapshot: &FleetSnapshot,
-    sites: &Ids<SiteId, SiteIx>,
-) -> Result<(Vec<Appliance>, Ids<OcaId, ApplianceIx>), IndexError> {
-    let mut ids = HashMap::new();
-    let mut appliances = Vec::with_capacity(snapshot.appliances.len());
-    for (i, view) in snapshot.appliances.iter().enumerate() {
-        if ids.insert(view.id.clone(), ApplianceIx(i as u32)).is_some() {
-            return Err(duplicate("appliance", &view.id));
+        if let Some(detail) = appliance.unusable {
+            reasons.push(DropReason::Unusable { detail });
         }
-        let site = *sites.get(&view.site).ok_or_else(|| IndexError::UnknownSite {
-            appliance: view.id.clone(),
-            site: view.site.clone(),
-        })?;
-        appliances.push(appliance(view, site, snapshot.objects.len())?);
-    }
-    Ok((appliances, ids))
-}
-
-fn appliance(view: &ApplianceView, site: SiteIx, objects: usize) -> Result<Appliance, IndexError> {
-    let mut holds = Bitmap::new(objects);
-    for &index in &view.holds {
-        if index as usize >= objects {
-            let owner = format!("appliance `{}`", view.id);
-            return Err(IndexError::ObjectIndex {
-                owner,
-                index,
-                objects,
+        if !self.holds(ix, title) {
+            reasons.push(DropReason::ContentMissing {
+                objects: self.missing(ix, title),
             });
         }
-        holds.set(index);
-    }
-    let base_url = view.base_url.trim_end_matches('/').to_owned();
-    let unusable = if view.id.as_str() == FALLBACK_ID {
-        Some("its id is reserved for the fallback")
-    } else {
-        check_base(&base_url).err()
-    };
-    let capacity = u128::from(view.capacity.egress.0);
-    let load = u128::from(view.load.egress.0) * 1000;
-    Ok(Appliance {
-        id: view.id.clone(),
-        site,
-        base_url,
-        unusable,
-        state: view.state,
-        load_permille: load
-            .checked_div(capacity)
-            .map_or(0, |p| p.min(u128::from(u32::MAX)) as u32),
-        weight: (view.capacity.egress.0 / 1_000_000).max(1),
-        seed: Seed::of("appliance", view.id.as_str()),
-        holds,
-    })
-}
-
-fn titles(snapshot: &FleetSnapshot) -> Result<(Vec<Title>, Ids<TitleId, TitleIx>), IndexError> {
-    let mut ids = HashMap::new();
-    let mut titles = Vec::with_capacity(snapshot.titles.len());
-    for (i, view) in snapshot.titles.iter().enumerate() {
-        if ids.insert(view.id.clone(), TitleIx(i as u32)).is_some() {
-            return Err(duplicate("title", &view.id));
-        }
-        let objects = snapshot.objects.len();
-        if let Some(&index) = view.objects.iter().find(|o| **o as usize >= objects) {
-            let owner = format!("title `{}`", view.id);
-            return Err(IndexError::ObjectIndex {
-                owner,
-                index,
-                objects,
+        if self.standing(ix).headroom == Headroom::Full {
+            reasons.push(DropReason::OverCapacity {
+                load_permille: appliance.load_permille,
             });
         }
-        let plain = cdn_types::title::is_plain_path;
-        let wrong = [
-            (&view.prefix, view.prefix.strip_prefix('/').is_some_and(plain)),
-            (&view.hls_path, plain(&view.hls_path)),
-            (&view.dash_path, plain(&view.dash_path)),
-        ];
-        if let Some((path, _)) = wrong.iter().find(|(_, ok)| !ok) {
-            return Err(IndexError::TitlePath {
-                title: view.id.clone(),
-                path: path.chars().take(80).collect(),
-            });
-        }
-        titles.push(Title {
-            id: view.id.clone(),
-            prefix: view.prefix.clone(),
-            hls_path: view.hls_path.clone(),
-            dash_path: view.dash_path.clone(),
-            seed: Seed::of("title", view.id.as_str()),
-            objects: view.objects.clone(),
-        });
-    }
-    Ok((titles, ids))
-}
-
-fn prefixes(snapshot: &FleetSnapshot) -> (JointPrefixMap<IpNet, SiteIx>, Vec<Contested>) {
-    let mut order: Vec<_> = snapshot.sites.iter().enumerate().collect();
-    order.sort_by(|a, b| a.1.id.cmp(&b.1.id));
-    let (mut map, mut contested) = (JointPrefixMap::new(), Vec::new());
-    for (i, site) in order {
-        for prefix in site.prefixes.iter().map(IpNet::trunc) {
-            match map.get(&prefix) {
-                None => {
-                    map.insert(prefix, SiteIx(i as u32));
-                }
-                Some(kept) if *kept == SiteIx(i as u32) => {}
-                Some(kept) => contested.push(Contested {
-                    prefix,
-                    kept: snapshot.sites[kept.0 as usize].id.clone(),
-                    ignored: site.id.clone(),
-                }),
-            }
-        }
-    }
-    (map, contested)
-}
-
-fn fallback(url: &str) -> Result<Option<String>, IndexError> {
-    let base = url.trim_end_matches('/');
-    if base.is_empty() {
-        return Ok(None);
-    }
-    match check_base(base) {
-        Ok(()) => Ok(Some(base.to_owned())),
-        Err(reason) => Err(IndexError::Fallback {
-            url: url.chars().take(80).collect(),
-            reason,
-        }),
+        reasons
     }
 }
 
-/// Whether a text is `http(s)://host[:port][/plain/path]` and can stand in a playlist, an XML text and a header as
-/// it is.
-fn check_base(base: &str) -> Result<(), &'static str> {
-    let rest = base
-        .strip_prefix("https://")
-        .or_else(|| base.strip_prefix("http://"))
-        .ok_or("its address does not begin with http:// or https://")?;
-    let plain = |b: u8| {
-        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'/' | b'~')
-    };
-    match rest.split('/').next() {
-        None | Some("") => Err("its address names no host"),
-        Some(_) if !rest.bytes().all(plain) => {
-            Err("its address has characters other than A-Z a-z 0-9 . - _ ~ : [ ] /")
-        }
-        Some(_) => Ok(()),
-    }
+/// What an [`Index`] is put together from.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The fleet.
+    pub fleet: Arc<FleetIndex>,
+    /// Its routes.
+    pub routes: Arc<RouteTable>,
+    /// The operator's policy.
+    pub policy: Arc<Policy>,
+    /// What was measured of throughput.
+    pub measured: Arc<Measured>,
+}
+
+/// Brings a table's networks of sites up to those of a fleet and `more` (a coverage file's), and returns what two sites
+/// claim.
+pub fn cover(routes: &mut RouteBuilder, fleet: &FleetIndex, more: &[Covered]) -> Vec<Contested> {
+    let ignored = routes.cover([fleet.networks(), more].concat());
+    let contested = ignored.into_iter().filter_map(|Covered { prefix, site }| {
+        let kept = routes.covered_by(prefix)?.clone();
+        Some(Contested {
+            prefix,
+            kept,
+            ignored: site,
+        })
+    });
+    contested.collect()
+}
+
+/// The network of an address with `len` bits.
+pub(crate) fn network(client: IpAddr, len: u8) -> IpNet {
+    IpNet::new(client, len).map_or_else(|_| client.into(), |net| net.trunc())
 }

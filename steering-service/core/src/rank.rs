@@ -1,26 +1,31 @@
 //! The ranking itself.
 //!
-//! Candidates are the appliances of the client's own site (longest prefix match), then those of other sites of its
-//! region, then all others: the *tier*. Dropped are those that must not get this viewer: not reporting or unhealthy,
-//! draining, lacking any object of the title, or full. The rest is ordered by tier, then by headroom in coarse steps,
-//! then by weighted rendezvous hash. Coarse steps matter: with exact load the emptiest appliance would attract
-//! everybody at once and titles would wander between siblings, cold in all of their memories.
+//! Candidates are the appliances whose routes cover the client, each with its own longest match (the networks of a site
+//! are routes of all its appliances), then those of the same region as the client's own site, then all others: the
+//! *tier*. Dropped are those that must not get this viewer: not reporting or unhealthy, draining, lacking any object of
+//! the title, full, blocked by policy, or not licensed. The rest is ordered by one key ([`crate::key`]). Load and
+//! throughput count in coarse steps: with exact load the emptiest appliance would attract everybody at once and titles
+//! would wander between siblings, cold in all of their memories.
 //!
-//! A session that is already somewhere stays there while that is as near as the best and at most one step fuller
-//! ([`Options::current`]): equals are not worth a rebuffer, and a player that has fled from an appliance which we still
-//! believe healthy is not sent back to it.
+//! A session that is already somewhere stays there while no better route leads elsewhere and it is at most one step
+//! worse ([`Options::current`]): equals are not worth a rebuffer, and a player that has fled from an appliance which we
+//! still believe healthy is not sent back to it.
+//!
+//! [`rank_into`] allocates nothing once its [`Ranking`] has been used: look-ups find sets that were made before.
+
+mod pass;
 
 use crate::{
     index::{ApplianceIx, Index, SiteIx, TitleIx},
-    rendezvous,
+    key::Key,
+    policy::{Country, Location},
 };
-use cdn_types::{
-    TitleId,
-    api::v1::{ApplianceState, SteeringOutcome},
-};
+use cdn_types::{TitleId, api::v1::SteeringOutcome};
 use ipnet::IpNet;
 use serde::Serialize;
-use std::{cmp::Ordering, net::IpAddr};
+use std::net::IpAddr;
+
+pub use pass::rank_into;
 
 /// Below this share of its capacity (in thousandths) an appliance counts as free.
 pub const FREE_BELOW_PERMILLE: u32 = 700;
@@ -33,8 +38,10 @@ pub const FULL_FROM_PERMILLE: u32 = 950;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// In the site whose networks the client is in.
+    /// In the client's own site: the one with the best route to it.
     OwnSite,
+    /// In another site, with a route to the client.
+    Routed,
     /// In another site of that site's region.
     SameRegion,
     /// Anywhere else.
@@ -45,29 +52,14 @@ pub enum Tier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Headroom {
-    /// Below [`FREE_BELOW_PERMILLE`], or of unknown capacity.
+    /// Below the policy's first step ([`FREE_BELOW_PERMILLE`] as shipped), or of unknown capacity.
     Free,
-    /// Below [`BUSY_BELOW_PERMILLE`].
+    /// Below the second ([`BUSY_BELOW_PERMILLE`]).
     Busy,
-    /// Below [`FULL_FROM_PERMILLE`].
+    /// Below the third ([`FULL_FROM_PERMILLE`]).
     Tight,
     /// Takes no new viewers.
     Full,
-}
-
-impl Headroom {
-    /// The step of a load.
-    pub fn of(load_permille: u32) -> Self {
-        match load_permille {
-            p if p < FREE_BELOW_PERMILLE => Self::Free,
-            p if p < BUSY_BELOW_PERMILLE => Self::Busy,
-            p if p < FULL_FROM_PERMILLE => Self::Tight,
-            _ => Self::Full,
-        }
-    }
-    fn step(self) -> u8 {
-        self as u8
-    }
 }
 
 /// Why an appliance is not in the answer.
@@ -97,6 +89,10 @@ pub enum DropReason {
         /// What is wrong.
         detail: &'static str,
     },
+    /// A rule of the policy keeps these clients from it.
+    Blocked,
+    /// The title may not be watched in the client's country.
+    NotLicensed,
 }
 
 impl DropReason {
@@ -110,6 +106,8 @@ impl DropReason {
             Self::Draining => "draining",
             Self::OverCapacity { .. } => "over_capacity",
             Self::Unusable { .. } => "unusable",
+            Self::Blocked => "blocked",
+            Self::NotLicensed => "not_licensed",
         }
     }
     /// How bad it would be to send a viewer there all the same; less is better. Only the tail of a steering answer
@@ -123,21 +121,25 @@ impl DropReason {
             Self::NotReported => 5,
             Self::ContentMissing { .. } => 6,
             Self::Unusable { .. } => 7,
+            Self::Blocked => 8,
+            Self::NotLicensed => 9,
         }
     }
 }
 
 /// An appliance in the answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranked {
+    /// All keys.
+    pub key: Key,
+    /// Its rendezvous score for the title (and for this viewer, if the title is dealt out).
+    pub score: f64,
     /// Which.
     pub appliance: ApplianceIx,
     /// How near.
     pub tier: Tier,
     /// How much room.
     pub headroom: Headroom,
-    /// Its rendezvous score for the title.
-    pub score: f64,
     /// It is first because the session is there already.
     pub kept: bool,
 }
@@ -158,13 +160,20 @@ pub struct Dropped {
 pub struct Options<'a> {
     /// Most appliances wanted; the fallback comes on top.
     pub limit: usize,
-    /// Consider every appliance of the fleet, so that `dropped` is complete. Without it, tiers farther away are
-    /// looked at only while the answer is short of `limit`; the entries are the same.
+    /// Consider every appliance of the fleet, and note in `dropped` who is not in the answer and why. Without it, tiers
+    /// farther away are looked at only while the answer is short of `limit`; the entries are the same.
     pub complete: bool,
     /// Consider these appliances only: those that a session's manifest declares.
     pub only: Option<&'a [ApplianceIx]>,
     /// Where the session is now.
     pub current: Option<ApplianceIx>,
+    /// A hash of the session, which chooses among the siblings that a hot title is dealt to; the client's address does
+    /// where there is none.
+    pub session: Option<u64>,
+    /// The country that the client is in, if that is known.
+    pub country: Option<Country>,
+    /// Where the client is, if that is known.
+    pub location: Option<Location>,
 }
 
 impl Default for Options<'_> {
@@ -174,12 +183,15 @@ impl Default for Options<'_> {
             complete: false,
             only: None,
             current: None,
+            session: None,
+            country: None,
+            location: None,
         }
     }
 }
 
-/// The answer. After `entries` comes the fallback, always, if the fleet has one.
-#[derive(Debug, Clone, PartialEq)]
+/// The answer. After `entries` comes the fallback, always, if the fleet has one and the title may be watched.
+#[derive(Debug, Clone)]
 pub struct Ranking {
     /// The title.
     pub title: TitleIx,
@@ -187,10 +199,31 @@ pub struct Ranking {
     pub site: Option<(SiteIx, IpNet)>,
     /// How the client's own site could serve.
     pub outcome: SteeringOutcome,
+    /// The title may be watched where the client is.
+    pub licensed: bool,
     /// Best first, no appliance twice.
     pub entries: Vec<Ranked>,
-    /// Candidates that were looked at and refused, nearest tier first, by id within a tier.
+    /// With [`Options::complete`]: candidates that were refused, nearest tier first, by id within a tier.
     pub dropped: Vec<Dropped>,
+    /// Where entries and fallback are fewer than the policy's least number: appliances that hold the title and were
+    /// refused, the least bad first, as many as lack. For players that need somewhere to flee to.
+    pub reserve: Vec<ApplianceIx>,
+    scratch: pass::Scratch,
+}
+
+impl Default for Ranking {
+    fn default() -> Self {
+        Self {
+            title: TitleIx(0),
+            site: None,
+            outcome: SteeringOutcome::NoSite,
+            licensed: true,
+            entries: Vec::new(),
+            dropped: Vec::new(),
+            reserve: Vec::new(),
+            scratch: pass::Scratch::default(),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -204,162 +237,9 @@ pub enum RankError {
 /// Ranks the appliances of `index` for one client and one title.
 pub fn rank(index: &Index, client: IpAddr, asset: &TitleId, options: &Options) -> Result<Ranking, RankError> {
     let title = index
-        .title_ix(asset)
+        .title_ix(asset.as_str())
         .ok_or_else(|| RankError::UnknownTitle(asset.clone()))?;
-    let site = index.site_of(client);
-    let mut ranking = Ranking {
-        title,
-        site,
-        outcome: SteeringOutcome::NoSite,
-        entries: Vec::new(),
-        dropped: Vec::new(),
-    };
-    if let Some((own, _)) = site {
-        ranking.outcome = outcome(index, own, title);
-    }
-    match options.only {
-        Some(only) => {
-            let mut only = only.to_vec();
-            only.sort_by(|a, b| index.appliance(*a).id.cmp(&index.appliance(*b).id));
-            only.dedup();
-            for ix in only {
-                consider(index, &mut ranking, ix);
-            }
-        }
-        None => consider_tiers(index, &mut ranking, options),
-    }
-    ranking.entries.sort_by(|a, b| order(index, a, b));
-    ranking.dropped.sort_by_key(|d| d.tier);
-    if let Some(current) = options.current {
-        keep(&mut ranking.entries, current);
-    }
-    ranking.entries.truncate(options.limit);
+    let mut ranking = Ranking::default();
+    rank_into(index, client, title, options, &mut ranking);
     Ok(ranking)
-}
-
-fn consider_tiers(index: &Index, ranking: &mut Ranking, options: &Options) {
-    let own = ranking.site.map(|(own, _)| own);
-    let enough =
-        |r: &Ranking| !options.complete && options.current.is_none() && r.entries.len() >= options.limit;
-    if let Some(own) = own {
-        consider_site(index, ranking, own);
-        if enough(ranking) {
-            return;
-        }
-        for site in index.region(&index.site(own).region) {
-            if *site != own {
-                consider_site(index, ranking, *site);
-            }
-        }
-        if enough(ranking) {
-            return;
-        }
-    }
-    let region = own.map(|own| &index.site(own).region);
-    for (ix, site) in index.sites() {
-        if Some(&site.region) != region {
-            consider_site(index, ranking, ix);
-        }
-    }
-}
-
-fn consider_site(index: &Index, ranking: &mut Ranking, site: SiteIx) {
-    for appliance in &index.site(site).appliances {
-        consider(index, ranking, *appliance);
-    }
-}
-
-fn consider(index: &Index, ranking: &mut Ranking, ix: ApplianceIx) {
-    let appliance = index.appliance(ix);
-    let tier = tier(index, ranking.site.map(|(own, _)| own), appliance.site);
-    let reasons = refusals(index, ix, ranking.title);
-    if reasons.is_empty() {
-        ranking.entries.push(Ranked {
-            appliance: ix,
-            tier,
-            headroom: Headroom::of(appliance.load_permille),
-            score: rendezvous::score(index.title(ranking.title).seed, appliance.seed, appliance.weight),
-            kept: false,
-        });
-    } else {
-        ranking.dropped.push(Dropped {
-            appliance: ix,
-            tier,
-            reasons,
-        });
-    }
-}
-
-fn tier(index: &Index, own: Option<SiteIx>, site: SiteIx) -> Tier {
-    match own {
-        Some(own) if own == site => Tier::OwnSite,
-        Some(own) if index.site(own).region == index.site(site).region => Tier::SameRegion,
-        _ => Tier::Elsewhere,
-    }
-}
-
-/// Everything that speaks against sending a viewer of `title` to an appliance.
-fn refusals(index: &Index, ix: ApplianceIx, title: TitleIx) -> Vec<DropReason> {
-    let appliance = index.appliance(ix);
-    let mut reasons = Vec::new(); // does not allocate while empty
-    match appliance.state {
-        ApplianceState::Serving => {}
-        ApplianceState::Joined => reasons.push(DropReason::NotReported),
-        ApplianceState::Draining => reasons.push(DropReason::Draining),
-        ApplianceState::Unhealthy => reasons.push(DropReason::Unhealthy),
-        ApplianceState::Lost => reasons.push(DropReason::Lost),
-    }
-    if let Some(detail) = appliance.unusable {
-        reasons.push(DropReason::Unusable { detail });
-    }
-    if !index.holds(ix, title) {
-        reasons.push(DropReason::ContentMissing {
-            objects: index.missing(ix, title),
-        });
-    }
-    if Headroom::of(appliance.load_permille) == Headroom::Full {
-        reasons.push(DropReason::OverCapacity {
-            load_permille: appliance.load_permille,
-        });
-    }
-    reasons
-}
-
-/// How the client's own site stands, whatever else is asked: a site where nobody has the title misses content; one
-/// where somebody has it, but cannot take the viewer, misses health.
-fn outcome(index: &Index, own: SiteIx, title: TitleIx) -> SteeringOutcome {
-    let mut outcome = SteeringOutcome::ContentMiss;
-    for ix in &index.site(own).appliances {
-        if refusals(index, *ix, title).is_empty() {
-            return SteeringOutcome::Hit;
-        }
-        if index.holds(*ix, title) {
-            outcome = SteeringOutcome::HealthMiss;
-        }
-    }
-    outcome
-}
-
-fn order(index: &Index, a: &Ranked, b: &Ranked) -> Ordering {
-    (a.tier, a.headroom)
-        .cmp(&(b.tier, b.headroom))
-        .then_with(|| b.score.total_cmp(&a.score))
-        .then_with(|| {
-            index
-                .appliance(a.appliance)
-                .id
-                .cmp(&index.appliance(b.appliance).id)
-        })
-}
-
-/// Moves where the session is to the front, if that is as near as the best and at most one step fuller.
-fn keep(entries: &mut [Ranked], current: ApplianceIx) {
-    let Some(at) = entries.iter().position(|e| e.appliance == current) else {
-        return;
-    };
-    let (best, here) = (&entries[0], &entries[at]);
-    if at > 0 && here.tier == best.tier && here.headroom.step() <= best.headroom.step() + 1 {
-        entries[..=at].rotate_right(1);
-        entries[0].kept = true;
-    }
 }

@@ -8,8 +8,8 @@
 use cdn_types::ObjectDigest;
 
 /// A name, hashed once when the index is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seed(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seed(pub(crate) u64);
 
 impl Seed {
     /// Hash of a name within a kind, so that a title and an appliance of the same name differ.
@@ -19,14 +19,23 @@ impl Seed {
         first.copy_from_slice(&digest.as_bytes()[..8]);
         Self(u64::from_le_bytes(first))
     }
+    /// This name together with a number.
+    pub fn with(self, number: u64) -> Self {
+        Self(mix(self.0 ^ mix(number)))
+    }
 }
 
 /// Score of an appliance for a title; more is better, always finite and positive. `weight` is clamped to at least 1.
 pub fn score(title: Seed, appliance: Seed, weight: u64) -> f64 {
+    weighted(title, appliance, weight.max(1) as f64)
+}
+
+/// The same with any positive weight.
+pub fn weighted(title: Seed, appliance: Seed, weight: f64) -> f64 {
     let hash = mix(title.0 ^ mix(appliance.0));
     // 53 bits, moved by a half: never 0 and never 1, where the logarithm has no use.
     let u = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    weight.max(1) as f64 / -u.ln()
+    weight / -u.ln()
 }
 
 /// The finaliser of SplitMix64: every input bit reaches every output bit.

@@ -4,9 +4,36 @@
 //! as many trusted proxies as stand there; the first address that is none of them is the client. From an untrusted
 //! peer the header is not looked at.
 
+use crate::app::Shared;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use steering_core::policy::Country;
+
+/// Who asks, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Viewer {
+    /// The address.
+    pub ip: IpAddr,
+    /// The country, where a trusted proxy names one.
+    pub country: Option<Country>,
+}
+
+impl Viewer {
+    /// From a request's peer and headers.
+    pub fn of(shared: &Shared, peer: SocketAddr, headers: &HeaderMap) -> Self {
+        let trusted = &shared.trusted_proxies;
+        let country = shared.country_header.as_ref().and_then(|name| {
+            let believed = trusted.iter().any(|net| net.contains(&peer.ip().to_canonical()));
+            let text = headers.get(name).filter(|_| believed)?.to_str().ok()?;
+            text.trim().parse().ok()
+        });
+        Self {
+            ip: client_ip(peer, headers, trusted),
+            country,
+        }
+    }
+}
 
 /// Most entries read: a longer list is somebody's joke.
 const MAX_HOPS: usize = 32;

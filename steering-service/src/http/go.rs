@@ -1,7 +1,7 @@
 //! `GET /v1/go/{asset}/{path…}`: for clients without steering. 302 to the best appliance's address of that file; or,
 //! for a client that asks for JSON, all addresses in order, so that it can fail over by itself.
 
-use super::{PathParts, Peer, Problem, client_addr::client_ip, count_session, fleet, title_id, ways};
+use super::{PathParts, Peer, Problem, client_addr::Viewer, count_session, fleet, title_id, ways};
 use crate::app::Shared;
 use axum::{
     Extension, Json,
@@ -30,8 +30,15 @@ pub async fn go(
         ));
     }
     let fleet = fleet(&shared)?;
-    let client = client_ip(peer, &headers, &shared.trusted_proxies);
-    let ranking = steering_core::rank(&fleet.index, client, &asset, &Options::default())?;
+    let viewer = Viewer::of(&shared, peer, &headers);
+    let options = Options {
+        country: viewer.country,
+        ..Options::default()
+    };
+    let ranking = steering_core::rank(&fleet.index, viewer.ip, &asset, &options)?;
+    if !ranking.licensed {
+        return Err(Problem::not_licensed(&asset));
+    }
     let title = fleet.index.title(ranking.title);
     if method == Method::GET && (path == title.hls_path || path == title.dash_path) {
         count_session(&shared, &fleet, &ranking);

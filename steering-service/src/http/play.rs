@@ -2,7 +2,7 @@
 //! viewer's best appliances and the origin declared in it, and the address of the session's own steering list.
 
 use super::{
-    PathParts, Peer, Problem, client_addr::client_ip, count_session, fleet, public_base, title_id, ways,
+    PathParts, Peer, Problem, client_addr::Viewer, count_session, fleet, public_base, title_id, ways,
 };
 use crate::{
     app::Shared,
@@ -49,12 +49,19 @@ pub async fn play(
     };
     let asset = title_id(&asset)?;
     let fleet = fleet(&shared)?;
-    let client = client_ip(peer, &headers, &shared.trusted_proxies);
+    let viewer = Viewer::of(&shared, peer, &headers);
+    // Ids only have to differ; without the system's random numbers the service's own will do.
+    let id = getrandom::u64().unwrap_or_else(|_| shared.random.next());
     let options = Options {
         limit: DECLARED,
+        session: Some(id),
+        country: viewer.country,
         ..Options::default()
     };
-    let ranking = steering_core::rank(&fleet.index, client, &asset, &options)?;
+    let ranking = steering_core::rank(&fleet.index, viewer.ip, &asset, &options)?;
+    if !ranking.licensed {
+        return Err(Problem::not_licensed(&asset));
+    }
     let pathways = pathways(&fleet, &ranking);
     if pathways.is_empty() {
         return Err(Problem::nobody(
@@ -67,7 +74,7 @@ pub async fn play(
     let steering = format!(
         "{}/v1/steer/{}",
         public_base(&shared, &headers),
-        shared.key.seal(&session(&shared, asset, &pathways))
+        shared.key.seal(&session(id, asset, &pathways))
     );
     Ok(answer(&shared, &fleet, &ranking, kind, &pathways, &steering))
 }
@@ -83,9 +90,7 @@ fn pathways(fleet: &Fleet, ranking: &Ranking) -> Vec<Pathway> {
     .collect()
 }
 
-fn session(shared: &Shared, asset: TitleId, pathways: &[Pathway]) -> Session {
-    // Ids only have to differ; without the system's random numbers the service's own will do.
-    let id = getrandom::u64().unwrap_or_else(|_| shared.random.next());
+fn session(id: u64, asset: TitleId, pathways: &[Pathway]) -> Session {
     Session {
         asset,
         id: format!("{id:016x}"),

@@ -4,7 +4,7 @@ use axum::{
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cdn_types::api::v1;
+use cdn_types::{TitleId, api::v1};
 
 /// Seconds after which a client may ask again when the answer was 503.
 const RETRY_AFTER: &str = "2";
@@ -52,6 +52,17 @@ impl Problem {
             "session",
             "Not a session of this service",
             detail,
+        )
+    }
+    /// Not where the viewer is (RFC 7725).
+    pub fn not_licensed(title: &TitleId) -> Self {
+        Self::new(
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            "not-licensed",
+            "Not licensed in the viewer's country",
+            format!(
+                "The policy does not allow title `{title}` in the viewer's country, or the country is not known."
+            ),
         )
     }
     /// No snapshot yet.

@@ -1,6 +1,6 @@
-//! `GET /v1/rank?client=IP&asset=ID[&explain=1]`: the ranked list as JSON, for smart clients, operators and tests.
+//! `GET /v1/rank?client=IP&asset=ID[&country=XX][&explain=1]`: the ranked list as JSON, for smart clients, operators and tests.
 
-use super::{Peer, Problem, client_addr::client_ip, fleet, title_id};
+use super::{Peer, Problem, client_addr::Viewer, fleet, title_id};
 use crate::{app::Shared, fleet::Fleet};
 use axum::{
     Extension, Json,
@@ -22,6 +22,7 @@ pub struct RankQuery {
     asset: String,
     client: Option<String>,
     explain: Option<String>,
+    country: Option<String>,
 }
 
 /// The answer.
@@ -59,17 +60,25 @@ pub async fn rank(
 ) -> Result<Json<RankAnswer>, Problem> {
     let Query(query) = query.map_err(|e| {
         Problem::bad_request(format!(
-            "{}. Give asset=ID, and client=IP, explain=1 if wanted.",
+            "{}. Give asset=ID, and client=IP, country=XX, explain=1 if wanted.",
             e.body_text()
         ))
     })?;
     let asset = title_id(&query.asset)?;
+    let asker = Viewer::of(&shared, peer, &headers);
     let client = match &query.client {
-        None => client_ip(peer, &headers, &shared.trusted_proxies),
+        None => asker.ip,
         Some(text) => text
             .parse::<IpAddr>()
             .map_err(|_| Problem::bad_request("client must be an IPv4 or IPv6 address, such as 192.0.2.7."))?
             .to_canonical(),
+    };
+    let country = match &query.country {
+        None => asker.country.filter(|_| query.client.is_none()),
+        Some(text) => Some(
+            text.parse()
+                .map_err(|why| Problem::bad_request(format!("country: {why}.")))?,
+        ),
     };
     let wants_explain = match query.explain.as_deref() {
         None | Some("0") => false,
@@ -80,6 +89,7 @@ pub async fn rank(
     let options = Options {
         limit: if wants_explain { usize::MAX } else { LIMIT },
         complete: wants_explain,
+        country,
         ..Options::default()
     };
     let ranking = steering_core::rank(&fleet.index, client, &asset, &options)?;
@@ -110,21 +120,26 @@ fn entries(fleet: &Fleet, ranking: &Ranking) -> Vec<Entry> {
             reason: format!("{near}, holds the title, {room}"),
         }
     });
-    let fallback = index.fallback.iter().map(|url| Entry {
-        appliance: FALLBACK_ID.to_owned(),
-        base_url: url.clone(),
-        url: format!("{url}{prefix}"),
-        site: None,
-        tier: None,
-        headroom: None,
-        reason: "the origin, when no appliance answers".to_owned(),
-    });
+    let fallback = index
+        .fallback
+        .iter()
+        .filter(|_| ranking.licensed)
+        .map(|url| Entry {
+            appliance: FALLBACK_ID.to_owned(),
+            base_url: url.clone(),
+            url: format!("{url}{prefix}"),
+            site: None,
+            tier: None,
+            headroom: None,
+            reason: "the origin, when no appliance answers".to_owned(),
+        });
     appliances.chain(fallback).collect()
 }
 
 fn near(tier: Tier) -> &'static str {
     match tier {
         Tier::OwnSite => "in the client's own site",
+        Tier::Routed => "with a route to the client",
         Tier::SameRegion => "in the client's region",
         Tier::Elsewhere => "in another region",
     }

@@ -4,7 +4,7 @@
 //! catalogue, when its appliances have left the fleet, when there is no snapshot at all. Players treat other answers as
 //! an end of steering, and some an empty list as an end of playback.
 
-use super::{PathParts, Peer, Problem, client_addr::client_ip, public_base};
+use super::{PathParts, Peer, Problem, client_addr::Viewer, public_base};
 use crate::{
     app::Shared,
     session::Session,
@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cdn_types::OcaId;
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 use steering_core::Options;
 
 /// Handles the call.
@@ -33,8 +33,8 @@ pub async fn steer(
         .open(&token)
         .map_err(|e| Problem::session(format!("{e}.")))?;
     let poll = Poll::parse(query.as_deref().unwrap_or_default());
-    let client = client_ip(peer, &headers, &shared.trusted_proxies);
-    let (pathway_priority, draining) = decide(&shared, &session, &poll, client);
+    let viewer = Viewer::of(&shared, peer, &headers);
+    let (pathway_priority, draining) = decide(&shared, &session, &poll, viewer);
     if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
         && current != first
     {
@@ -51,7 +51,7 @@ pub async fn steer(
 }
 
 /// The order of the declared pathways, and whether one of them drains.
-fn decide(shared: &Shared, session: &Session, poll: &Poll, client: IpAddr) -> (Vec<String>, bool) {
+fn decide(shared: &Shared, session: &Session, poll: &Poll, viewer: Viewer) -> (Vec<String>, bool) {
     let as_declared = || session.pathways.iter().map(OcaId::to_string).collect();
     let Some(fleet) = shared.fleet.current() else {
         return (as_declared(), false);
@@ -68,9 +68,12 @@ fn decide(shared: &Shared, session: &Session, poll: &Poll, client: IpAddr) -> (V
         complete: true,
         only: Some(&declared),
         current: current.and_then(|id| index.appliance_ix(&id)),
+        session: u64::from_str_radix(&session.id, 16).ok(),
+        country: viewer.country,
+        location: None,
     };
     let draining = drains(index, &session.pathways);
-    match steering_core::rank(index, client, &session.asset, &options) {
+    match steering_core::rank(index, viewer.ip, &session.asset, &options) {
         Ok(ranking) => match priorities(index, &ranking, &session.pathways) {
             list if list.is_empty() => (as_declared(), draining),
             list => (list, draining),

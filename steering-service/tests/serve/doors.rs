@@ -265,6 +265,15 @@ async fn bad_starts_end_with_one_line_and_good_ones_end_with_zero() {
             vec![
                 "--snapshot".to_owned(),
                 good.clone(),
+                "--policy".to_owned(),
+                good.clone(),
+            ],
+            "--policy ",
+        ),
+        (
+            vec![
+                "--snapshot".to_owned(),
+                good.clone(),
                 "--listen".to_owned(),
                 "203.0.113.1:1".to_owned(),
             ],

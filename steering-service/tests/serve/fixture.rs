@@ -70,6 +70,7 @@ fn title(id: &str, objects: &[u32]) -> TitleView {
         hls: HLS.into(),
         dash_path: "manifest.mpd".into(),
         dash: DASH.into(),
+        demand: Bytes(0),
     }
 }
 

@@ -9,5 +9,6 @@ mod control;
 mod doors;
 mod fixture;
 mod manifests;
+mod policy;
 mod program;
 mod steering;

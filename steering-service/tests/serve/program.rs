@@ -72,6 +72,10 @@ impl Program {
         Self::start(dir, &[&["--snapshot", path.to_str().unwrap()], args].concat()).await
     }
 
+    pub fn pid(&self) -> String {
+        self.child.id().expect("it runs").to_string()
+    }
+
     pub fn snapshot_file(&self) -> PathBuf {
         self.dir.path().join("fleet.json")
     }
@@ -112,7 +116,7 @@ impl Program {
 
     /// SIGTERM, and what it ends with.
     pub async fn stop(mut self) -> (ExitStatus, TempDir) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.pid();
         assert!(
             Command::new("kill")
                 .args(["-TERM", &pid])

@@ -49,6 +49,7 @@ pub fn title(id: &str, objects: &[u32]) -> TitleView {
         hls: String::new(),
         dash_path: "manifest.mpd".into(),
         dash: String::new(),
+        demand: Bytes(0),
     }
 }
 

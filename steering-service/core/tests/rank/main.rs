@@ -5,6 +5,11 @@
     reason = "a test that cannot go on shall fail where it stands"
 )]
 
+mod balance;
 mod fixture;
+mod keys;
+mod policies;
 mod properties;
+mod routes;
 mod tables;
+mod worlds;

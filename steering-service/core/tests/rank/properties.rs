@@ -18,7 +18,7 @@ fn state() -> impl Strategy<Value = ApplianceState> {
 
 prop_compose! {
     /// Up to six sites in three regions, up to sixteen appliances with any state, load, capacity and inventory.
-    fn fleet()(
+    pub fn fleet()(
         regions in proptest::collection::vec(0..3u8, 1..6),
         appliances in proptest::collection::vec((0..100usize, state(), 0..=105u64, prop_oneof![Just(0), Just(10), 1..200u64], 0u32..1 << OBJECTS, any::<bool>()), 0..16),
         required in 1u32..1 << OBJECTS,

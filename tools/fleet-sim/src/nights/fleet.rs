@@ -191,6 +191,7 @@ fn title(object: &CatalogueObject, index: u32) -> TitleView {
         hls: String::new(),
         dash_path: "manifest.mpd".into(),
         dash: String::new(),
+        demand: Bytes(0),
     }
 }
 

@@ -1,0 +1,86 @@
+//! What steering costs at the size of the internet: building and changing a table of 1.2 million networks, finding a
+//! client in it, ranking, and doing so while tables are swapped. Prints; nothing here is asserted, since a machine that is
+//! busy with something else would fail it.
+//!
+//! `cargo bench -p nightfill-benches --bench steering`; without `--bench` (as `cargo test --benches` runs it) a
+//! hundredth of the size, to show that it still works.
+
+mod steering {
+    pub mod feed;
+    pub mod lookup;
+    pub mod ranking;
+}
+
+use std::time::Instant;
+use steering::{feed::Feed, lookup, ranking};
+
+/// Parts that can be asked for by name; without a name all are run.
+const PARTS: [&str; 3] = ["table", "growth", "rank"];
+
+fn main() {
+    let full = std::env::args().any(|a| a == "--bench");
+    let feed = Feed::new(if full { 1 } else { 100 });
+    println!(
+        "{} networks, {} appliances in {} sites",
+        feed.networks.len(),
+        feed.appliances(),
+        feed.sites
+    );
+    let wanted = |name: &str| !std::env::args().any(|a| PARTS.contains(&a.as_str()) && a != name);
+    if wanted("table") {
+        lookup::run(&feed, full);
+    }
+    if wanted("growth") {
+        ranking::growth(full);
+    }
+    if wanted("rank") {
+        ranking::run(&feed, full);
+    }
+}
+
+/// Runs a piece of work, prints how long it took and the memory after it.
+pub fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let made = work();
+    let took = start.elapsed();
+    println!(
+        "{what}: {:.1} ms, RSS {} MiB",
+        took.as_secs_f64() * 1e3,
+        rss_mib()
+    );
+    made
+}
+
+/// Calls of `work` in a second of processor time, measured over about half a second on this thread: what others do on
+/// the machine costs it caches, but not turns.
+pub fn per_second(what: &str, full: bool, mut work: impl FnMut(usize)) {
+    let wanted = if full { 0.5 } else { 0.01 };
+    let (start, mut done) = (cpu_seconds(), 0);
+    let used = loop {
+        for _ in 0..8192 {
+            work(done);
+            done += 1;
+        }
+        let used = cpu_seconds() - start;
+        if used >= wanted {
+            break used;
+        }
+    };
+    let rate = done as f64 / used;
+    println!("{what}: {:.2} M/s, {:.0} ns", rate / 1e6, 1e9 / rate);
+}
+
+/// Processor time of this thread.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ns = text.split_whitespace().next().and_then(|t| t.parse::<f64>().ok());
+    ns.unwrap_or(0.0) / 1e9
+}
+
+/// Resident memory of this process.
+pub fn rss_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
+}

@@ -1,0 +1,169 @@
+//! Who covers a range of addresses: the routes of its network and, of all networks around it, those of holders that
+//! have none nearer.
+
+use super::{Attributes, HolderName, SiteClass, chunked::Chunked, intern::Interner};
+use foldhash::fast::FixedState;
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
+
+/// Position of a holder in [`RouteTable::holders`](super::RouteTable::holders).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Holder(pub u32);
+
+/// One holder's best route for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Candidate {
+    /// Whose.
+    pub holder: Holder,
+    pub(super) attributes: u32,
+    /// Length of its longest match.
+    pub prefix_len: u8,
+    /// Class of the route.
+    pub class: SiteClass,
+    /// Length of the AS path, at most 255.
+    pub path_len: u8,
+    /// Number of lower MEDs that the same neighbour gives to others for this client, at most 255.
+    pub med_rank: u8,
+}
+
+/// One holder's route to one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Route {
+    pub holder: Holder,
+    pub attributes: u32,
+}
+
+/// The covers of a table: runs of candidates, each after a head whose `attributes` is their number. Number 0 is the
+/// empty one. Covers are added and never changed; what is no longer in use goes when all are made anew.
+#[derive(Debug)]
+pub struct Coverings {
+    runs: Chunked<Candidate>,
+    /// Hash of a run → its number. Of two runs with one hash only the first is found again.
+    known: HashMap<u64, u32, FixedState>,
+    hasher: FixedState,
+    /// What has been put together since the last publication.
+    made: HashMap<(u32, u8, u32), u32, FixedState>,
+}
+
+const HEAD: Candidate = Candidate {
+    holder: Holder(u32::MAX),
+    attributes: 0,
+    prefix_len: 0,
+    class: SiteClass::Transit,
+    path_len: 0,
+    med_rank: 0,
+};
+
+/// Most holders that cover one client, so that a run fits a chunk; the worst routes are left out beyond it.
+pub const MAX_COVERING: usize = super::chunked::CHUNK - 1;
+
+/// The members of a cover.
+pub fn members(runs: &Chunked<Candidate>, number: u32) -> &[Candidate] {
+    let run = runs.rest(number);
+    &run[1..=run[0].attributes as usize]
+}
+
+/// What a cover is made from.
+pub struct Parts<'a> {
+    pub sets: &'a Interner<[Route]>,
+    pub attributes: &'a Interner<Attributes>,
+    pub holders: &'a [HolderName],
+}
+
+impl Coverings {
+    /// The empty cover alone.
+    pub fn new() -> Self {
+        let mut runs = Chunked::default();
+        runs.push(HEAD);
+        Self {
+            runs,
+            known: HashMap::default(),
+            hasher: FixedState::default(),
+            made: HashMap::default(),
+        }
+    }
+    /// A copy for a table. Numbers of sets may mean others from now on.
+    pub fn publish(&mut self) -> Chunked<Candidate> {
+        self.made.clear();
+        self.made.shrink_to(1 << 16);
+        self.runs.clone()
+    }
+    /// Candidates stored, used or not.
+    pub fn stored(&self) -> usize {
+        self.runs.next() as usize
+    }
+
+    /// The cover of a network of `len` bits with routes `set`, inside what `around` covers.
+    pub fn cover(&mut self, parts: &Parts, set: u32, len: u8, around: u32) -> u32 {
+        if let Some(made) = self.made.get(&(set, len, around)) {
+            return *made;
+        }
+        let routes = parts.sets.get(set);
+        let mut run: Vec<Candidate> = routes.iter().map(|route| candidate(parts, route, len)).collect();
+        let outer = members(&self.runs, around).iter();
+        run.extend(outer.filter(|c| routes.binary_search_by_key(&c.holder, |r| r.holder).is_err()));
+        rank_meds(parts, &mut run);
+        let name = |c: &Candidate| &parts.holders[c.holder.0 as usize];
+        run.sort_unstable_by(|a, b| a.route_order(b).then_with(|| name(a).cmp(name(b))));
+        run.truncate(MAX_COVERING);
+        run.insert(
+            0,
+            Candidate {
+                attributes: run.len() as u32,
+                ..HEAD
+            },
+        );
+        let number = self.intern(&run);
+        self.made.insert((set, len, around), number);
+        number
+    }
+
+    fn intern(&mut self, run: &[Candidate]) -> u32 {
+        let hash = self.hasher.hash_one(run);
+        if let Some(known) = self.known.get(&hash)
+            && self.runs.rest(*known).starts_with(run)
+        {
+            return *known;
+        }
+        let number = self.runs.push_run(run, &HEAD);
+        self.known.entry(hash).or_insert(number);
+        number
+    }
+}
+
+fn candidate(parts: &Parts, route: &Route, len: u8) -> Candidate {
+    let attributes = parts.attributes.get(route.attributes);
+    Candidate {
+        holder: route.holder,
+        attributes: route.attributes,
+        prefix_len: len,
+        class: attributes.class,
+        path_len: attributes.as_path_len.min(255) as u8,
+        med_rank: 0,
+    }
+}
+
+/// MEDs compare within one neighbour only. Counting the lower ones of the neighbour gives each route a rank that any two
+/// routes can be compared by, so that the order is total and does not hang on who else is well just now.
+fn rank_meds(parts: &Parts, run: &mut [Candidate]) {
+    let neighbour_and_med = |c: &Candidate| {
+        let attributes: &Arc<Attributes> = parts.attributes.get(c.attributes);
+        (attributes.neighbour_as, attributes.med.unwrap_or(0))
+    };
+    let mut all: Vec<_> = run.iter().map(neighbour_and_med).collect();
+    all.sort_unstable();
+    all.dedup();
+    for c in run {
+        let (neighbour, med) = neighbour_and_med(c);
+        let before = |key| all.partition_point(|k| *k < key);
+        let lower = before((neighbour, med)) - before((neighbour, 0));
+        c.med_rank = lower.min(255) as u8;
+    }
+}
+
+impl Candidate {
+    /// Order of routes by what the network says alone.
+    pub fn route_order(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |c: &Self| (c.class, u8::MAX - c.prefix_len, c.path_len, c.med_rank);
+        key(self).cmp(&key(other))
+    }
+}

@@ -1,0 +1,160 @@
+//! Hot titles on several siblings.
+//!
+//! A rendezvous hash alone gives each title to one sibling of a site, and the hottest title of a Zipf catalogue can be
+//! more than one sibling's share. So each site's hottest titles are dealt out by their demand: hottest first, each title
+//! goes to its siblings in the order of their rendezvous scores, to each no more than is left of its share of the
+//! site's demand (its capacity's share). Most titles stay whole on their first sibling; a hot one has a second, or
+//! more. Which of a title's siblings serves a viewer is a rendezvous hash of viewer, title and sibling, weighted by
+//! what the sibling was dealt.
+//!
+//! State and load do not enter: a lost sibling keeps its deal, so that only its own viewers move, each title's to
+//! its other siblings or to the next by score. Why not copies by heat alone: docs/decisions/steering-index.md.
+
+use crate::{
+    bits,
+    fleet::{Appliance, ApplianceIx, Site, SiteIx, Title, TitleIx},
+    presence::Presence,
+    rendezvous,
+};
+use std::cmp::Reverse;
+
+/// Titles that are dealt out; the rest are so many, and each so small, that their hash balances them.
+pub const HOT_TITLES: usize = 1024;
+/// A sibling gets no less than this part of a title's demand, unless it is the last: a sliver is a cold copy.
+const LEAST_PART: f64 = 0.05;
+
+/// How the hottest titles are dealt out, site by site.
+#[derive(Debug, Default)]
+pub struct Spread {
+    /// Position of each title among the hot ones; empty without demand.
+    place: Vec<Option<u16>>,
+    hot: usize,
+    /// For each site and hot title the end of its parts; they begin where those before end.
+    ends: Vec<u32>,
+    /// Only of titles that are on another sibling than the first by score, or on several.
+    parts: Vec<(ApplianceIx, f64)>,
+}
+
+impl Spread {
+    /// Deals the titles out.
+    pub fn new(sites: &[Site], appliances: &[Appliance], titles: &[Title], presence: &Presence) -> Self {
+        let mut hot: Vec<u32> = (0..titles.len() as u32)
+            .filter(|t| titles[*t as usize].demand > 0)
+            .collect();
+        if hot.is_empty() {
+            return Self::default();
+        }
+        let heat = |t: &u32| (Reverse(titles[*t as usize].demand), titles[*t as usize].seed.0);
+        hot.sort_unstable_by_key(heat);
+        hot.truncate(HOT_TITLES);
+        let mut place = vec![None; titles.len()];
+        for (at, title) in hot.iter().enumerate() {
+            place[*title as usize] = Some(at as u16);
+        }
+        let mut spread = Self {
+            place,
+            hot: hot.len(),
+            ends: Vec::with_capacity(sites.len() * hot.len()),
+            parts: Vec::new(),
+        };
+        for site in sites {
+            let mut table = Table::new(site, appliances, titles, presence, &hot);
+            for title in &hot {
+                table.deal(
+                    &titles[*title as usize],
+                    presence.of_title(*title),
+                    &mut spread.parts,
+                );
+                spread.ends.push(spread.parts.len() as u32);
+            }
+        }
+        spread
+    }
+
+    /// The siblings of a site among which a title is dealt out; empty when its rendezvous score says it all.
+    pub fn parts(&self, site: SiteIx, title: TitleIx) -> &[(ApplianceIx, f64)] {
+        let Some(Some(place)) = self.place.get(title.0 as usize) else {
+            return &[];
+        };
+        let at = site.0 as usize * self.hot + usize::from(*place);
+        let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.parts[from as usize..self.ends[at] as usize]
+    }
+}
+
+/// One site's siblings and what is left of their shares.
+struct Table<'a> {
+    siblings: Vec<(ApplianceIx, &'a Appliance)>,
+    left: Vec<f64>,
+}
+
+impl<'a> Table<'a> {
+    fn new(
+        site: &Site,
+        appliances: &'a [Appliance],
+        titles: &[Title],
+        presence: &Presence,
+        hot: &[u32],
+    ) -> Self {
+        let siblings: Vec<_> = site
+            .appliances
+            .iter()
+            .map(|ix| (*ix, &appliances[ix.0 as usize]))
+            .collect();
+        let capacity: f64 = siblings.iter().map(|(_, a)| a.weight as f64).sum();
+        let held = |t: &&u32| {
+            siblings
+                .iter()
+                .any(|(ix, _)| bits::has(presence.of_title(**t), ix.0))
+        };
+        let demand: f64 = hot
+            .iter()
+            .filter(held)
+            .map(|t| titles[*t as usize].demand as f64)
+            .sum();
+        let share = |(_, a): &(ApplianceIx, &Appliance)| demand * a.weight as f64 / capacity;
+        Self {
+            left: siblings.iter().map(share).collect(),
+            siblings,
+        }
+    }
+
+    fn deal(&mut self, title: &Title, holders: &[u64], parts: &mut Vec<(ApplianceIx, f64)>) {
+        let score = |a: &Appliance| rendezvous::score(title.seed, a.seed, a.weight);
+        let mut order: Vec<(f64, usize)> = (0..self.siblings.len())
+            .filter(|s| bits::has(holders, self.siblings[*s].0.0))
+            .map(|s| (score(self.siblings[s].1), s))
+            .collect();
+        order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let Some((_, first)) = order.first().copied() else {
+            return;
+        };
+        let (begin, whole) = (parts.len(), title.demand as f64);
+        let mut rest = whole;
+        for (_, s) in &order {
+            let part = rest.min(self.left[*s]);
+            if part >= LEAST_PART * whole || part == rest {
+                parts.push((self.siblings[*s].0, part));
+                self.left[*s] -= part;
+                rest -= part;
+            }
+            if rest <= 0.0 {
+                break;
+            }
+        }
+        if rest > 0.0 {
+            // Nobody who holds it has room for it: whoever has most left.
+            let by_room = |a: &&(f64, usize), b: &&(f64, usize)| self.left[a.1].total_cmp(&self.left[b.1]);
+            let most = order.iter().rev().max_by(by_room).map_or(first, |(_, s)| *s);
+            let ix = self.siblings[most].0;
+            self.left[most] -= rest;
+            match parts[begin..].iter_mut().find(|(a, _)| *a == ix) {
+                Some((_, part)) => *part += rest,
+                None => parts.push((ix, rest)),
+            }
+        }
+        if parts[begin..].len() == 1 && parts[begin].0 == self.siblings[first].0 {
+            parts.truncate(begin); // as its score has it
+        }
+    }
+}
