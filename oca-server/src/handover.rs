@@ -38,10 +38,12 @@ pub enum Role {
     Quic,
     /// The operator's listener.
     Admin,
+    /// Where BGP neighbours connect.
+    Bgp,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Quic, Self::Admin];
+    const ALL: [Self; 5] = [Self::Http, Self::Https, Self::Quic, Self::Admin, Self::Bgp];
 
     /// Its name, as `FileDescriptorName=` gives it.
     pub fn name(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Role {
             Self::Https => "https",
             Self::Quic => "quic",
             Self::Admin => "admin",
+            Self::Bgp => "bgp",
         }
     }
 

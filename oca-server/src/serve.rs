@@ -203,6 +203,7 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
             conditions: Vec::new(),
         }),
         upgrades,
+        bgp: None,
     };
     let metrics = Arc::clone(&config.metrics);
     let listener = args
@@ -264,6 +265,8 @@ pub(crate) struct Ready {
     quic: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bgp: Option<SocketAddr>,
 }
 
 impl Ready {
@@ -275,7 +278,13 @@ impl Ready {
             tls: server.tls_addr(),
             quic: server.quic_addr(),
             admin,
+            bgp: None,
         }
+    }
+
+    /// Adds where BGP neighbours connect.
+    pub(crate) fn with_bgp(self, bgp: Option<SocketAddr>) -> Self {
+        Self { bgp, ..self }
     }
 
     pub(crate) fn line(&self) -> String {

@@ -8,6 +8,7 @@
 pub mod attributes;
 pub mod feed;
 pub mod filter;
+pub mod frame;
 pub mod message;
 pub mod nlri;
 pub mod rib;

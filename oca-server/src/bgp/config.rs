@@ -1,0 +1,124 @@
+//! The table `[bgp]` of the appliance's configuration (docs/formats/appliance-config.md).
+
+use super::codec::Local;
+use crate::config::reader::Reader;
+use cdn_types::api::v1::routes::PeeringClass;
+use oca_core::bgp::filter::Filter;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// Routes that a neighbour may send unless the file says otherwise: an access network announces thousands.
+const PREFIX_LIMIT: u64 = 200_000;
+/// Most of that: two tables of the whole Internet.
+const MOST_PREFIX_LIMIT: u64 = 4_000_000;
+/// Most neighbours: each has a task and a place in the table.
+const MOST_NEIGHBORS: usize = 256;
+
+/// A checked `[bgp]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BgpConfig {
+    /// Address of the listener.
+    pub listen: SocketAddr,
+    /// Who this speaker is.
+    pub local: Local,
+    /// Which routes count.
+    pub filter: Filter,
+    /// Who may connect.
+    pub neighbors: Vec<NeighborConfig>,
+}
+
+/// A neighbour.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NeighborConfig {
+    /// Where it connects from.
+    pub address: IpAddr,
+    /// Its AS.
+    pub asn: u32,
+    /// How it is joined.
+    pub class: PeeringClass,
+    /// File with the secret of RFC 2385.
+    pub md5_file: Option<PathBuf>,
+    /// Routes that it may send.
+    pub prefix_limit: usize,
+}
+
+impl BgpConfig {
+    /// Reads the table, if it is there; problems are noted in `r`.
+    pub(crate) fn read(r: &mut Reader<'_>, folder: &Path) -> Option<Self> {
+        let mut table = r.table("bgp")?;
+        let listen = table.required("listen", "give an address and port, e.g. 0.0.0.0:179");
+        let asn = table.number("local_as", 1, u32::MAX.into());
+        if asn.is_none() {
+            table.missing("local_as", "give the AS number of this speaker");
+        }
+        let id: Option<Ipv4Addr> = table.required(
+            "router_id",
+            "give the BGP identifier, an IPv4 address, e.g. 192.0.2.7",
+        );
+        if id.is_some_and(|id| id.is_unspecified()) {
+            table.problem("router_id", "0.0.0.0 is no BGP identifier".to_owned());
+        }
+        let usual = Filter::default();
+        let filter = Filter {
+            longest_v4: table
+                .number("longest_v4", 1, 32)
+                .map_or(usual.longest_v4, |n| n as u8),
+            longest_v6: table
+                .number("longest_v6", 1, 128)
+                .map_or(usual.longest_v6, |n| n as u8),
+            allow_bogons: table.flag("private_space").unwrap_or(false),
+        };
+        let neighbors = neighbors(&mut table, folder);
+        r.end(table);
+        Some(Self {
+            listen: listen?,
+            local: Local {
+                asn: u32::try_from(asn?).ok()?,
+                id: id?,
+            },
+            filter,
+            neighbors,
+        })
+    }
+}
+
+fn neighbors(table: &mut Reader<'_>, folder: &Path) -> Vec<NeighborConfig> {
+    let mut all: Vec<NeighborConfig> = Vec::new();
+    let tables = table.tables("neighbors").unwrap_or_default();
+    if tables.is_empty() || tables.len() > MOST_NEIGHBORS {
+        let mend = format!("give 1 to {MOST_NEIGHBORS} [[bgp.neighbors]]");
+        table.missing("neighbors", &mend);
+    }
+    for mut one in tables {
+        let neighbor = neighbor(&mut one, folder);
+        if let Some(n) = &neighbor
+            && all.iter().any(|other| other.address == n.address)
+        {
+            one.problem("address", format!("{} is another neighbour's already", n.address));
+        }
+        table.end(one);
+        all.extend(neighbor);
+    }
+    all
+}
+
+fn neighbor(one: &mut Reader<'_>, folder: &Path) -> Option<NeighborConfig> {
+    let address: Option<IpAddr> =
+        one.required("address", "give the address that the neighbour connects from");
+    let asn = one.number("as", 1, u32::MAX.into());
+    if asn.is_none() {
+        one.missing("as", "give the neighbour's AS number");
+    }
+    let class = one.required("class", "give embedded, private, exchange or transit");
+    let md5_file = one.string("md5_file").map(|file| folder.join(file));
+    let prefix_limit = one.number("prefix_limit", 1, MOST_PREFIX_LIMIT);
+    Some(NeighborConfig {
+        address: address?.to_canonical(),
+        asn: u32::try_from(asn?).ok()?,
+        class: class?,
+        md5_file,
+        prefix_limit: prefix_limit.unwrap_or(PREFIX_LIMIT) as usize,
+    })
+}
