@@ -5,8 +5,9 @@
 
 use bgpkit_parser::{
     models::{
-        Afi, AsnLength, BgpMessage, BgpNotificationMessage, BgpOpenMessage, BgpRouteRefreshMessage,
-        Capability, CapabilityValue, OptParam, ParamValue, Safi,
+        Afi, AsnLength, AttributeValue, BgpMessage, BgpNotificationMessage, BgpOpenMessage,
+        BgpRouteRefreshMessage, BgpUpdateMessage, Capability, CapabilityValue, Nlri, OptParam, ParamValue,
+        Safi,
         capabilities::{
             AddPathAddressFamily, AddPathCapability, AddPathSendReceive, BgpCapabilityType,
             FourOctetAsCapability, GracefulRestartCapability, MultiprotocolExtensionsCapability,
@@ -44,6 +45,8 @@ pub fn encode(local: Local, message: &Outgoing) -> Bytes {
             safi: UNICAST,
             data: Vec::new(),
         }),
+        Outgoing::EndOfRib(Family::V4) => BgpMessage::Update(BgpUpdateMessage::default()),
+        Outgoing::EndOfRib(Family::V6) => BgpMessage::Update(end_of_v6()),
         Outgoing::Notification(n) => BgpMessage::Notification(BgpNotificationMessage {
             error: BgpError::new(n.code, n.subcode),
             data: n.data.clone(),
@@ -52,6 +55,23 @@ pub fn encode(local: Local, message: &Outgoing) -> Bytes {
     message
         .encode(AsnLength::Bits32)
         .expect("capabilities of 40 octets and data of 2 fit their lengths")
+}
+
+/// An MP_UNREACH_NLRI without prefixes.
+fn end_of_v6() -> BgpUpdateMessage {
+    let none = Nlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        next_hop: None,
+        prefixes: Vec::new(),
+        labeled_prefixes: None,
+        link_state_nlris: None,
+        flowspec_nlris: None,
+    };
+    BgpUpdateMessage {
+        attributes: [AttributeValue::MpUnreachNlri(none)].into_iter().collect(),
+        ..BgpUpdateMessage::default()
+    }
 }
 
 /// The own OPEN: both families, route refresh, four octets, several paths received, and help at graceful restarts
@@ -202,7 +222,7 @@ pub fn read_notification(body: &[u8]) -> Notification {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bgpkit_parser::{models::AttributeValue, parse_bgp_message};
+    use bgpkit_parser::parse_bgp_message;
     use oca_core::bgp::{
         attributes::Reading,
         frame::{self, HEADER, Kind},
@@ -238,6 +258,18 @@ mod tests {
         let refresh = encode(LOCAL, &Outgoing::Refresh(Family::V6));
         assert_eq!(&refresh[HEADER..], [0, 2, 0, 1]);
         assert_eq!(encode(LOCAL, &Outgoing::Keepalive).len(), HEADER);
+        let rules = Rules {
+            reading: Reading {
+                as4: true,
+                internal: false,
+            },
+            add_path: Families::default(),
+        };
+        for family in Family::ALL {
+            let octets = encode(LOCAL, &Outgoing::EndOfRib(family));
+            let end = update::read(&octets[HEADER..], &rules).unwrap().end_of_rib;
+            assert_eq!(end, Some(family), "{octets:?}");
+        }
     }
 
     #[test]

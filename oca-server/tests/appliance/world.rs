@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -337,6 +337,11 @@ impl Appliance {
         self.running.url("admin", path)
     }
 
+    /// Where BGP neighbours connect.
+    pub fn bgp(&self) -> SocketAddr {
+        self.running.ready["bgp"].as_str().unwrap().parse().unwrap()
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -446,6 +451,18 @@ pub fn try_get(url: &str) -> Option<Answer> {
     let mut text = Vec::new();
     stream.read_to_end(&mut text).ok()?;
     Some(parse(url, &text))
+}
+
+/// POST without a body.
+pub fn post(url: &str) -> Answer {
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request =
+        format!("POST /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).unwrap();
+    parse(url, &text)
 }
 
 /// GET, perhaps of a range, over a connection of its own.

@@ -101,6 +101,8 @@ pub enum Outgoing {
     Keepalive,
     /// ROUTE-REFRESH (RFC 2918).
     Refresh(Family),
+    /// The end of a table, which is empty (RFC 4724 §2): a neighbour that restarts waits for it.
+    EndOfRib(Family),
     /// NOTIFICATION; the session ends with it.
     Notification(Notification),
 }

@@ -243,6 +243,10 @@ impl Session {
             return self.unexpected(now);
         };
         let mut actions = vec![Action::Up(self.rules(&peer.open))];
+        if peer.open.graceful.is_some() {
+            let end = |family| Action::Send(Outgoing::EndOfRib(family));
+            actions.extend(peer.open.families.iter().map(end));
+        }
         // RFC 4724 §4.2: what the neighbour did not keep is not kept for it.
         let kept = peer.open.graceful.map_or(Families::default(), |g| g.kept);
         for family in self.stale.iter().filter(|f| !kept.has(*f)).collect::<Vec<_>>() {

@@ -212,7 +212,14 @@ fn a_lost_connection_leaves_routes_only_of_a_graceful_neighbour() {
 fn stale_routes_go_at_the_end_of_the_table_or_when_the_neighbour_kept_nothing() {
     let mut s = established(graceful(), SECOND);
     s.closed(SECOND);
-    reach(&mut s, graceful(), 60 * SECOND);
+    s.connected(60 * SECOND);
+    s.opened(graceful(), 60 * SECOND);
+    let ends = [Family::V4, Family::V6].map(|f| Action::Send(Outgoing::EndOfRib(f)));
+    assert_eq!(
+        s.kept_alive(60 * SECOND)[1..],
+        ends,
+        "a neighbour that restarts waits for them"
+    );
     assert!(s.stale().v4);
     let dropped = s.updated(end_of(Family::V4), 61 * SECOND);
     assert_eq!(dropped, [Action::DropStale(Family::V4)]);
