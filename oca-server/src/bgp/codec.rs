@@ -222,7 +222,7 @@ pub fn read_notification(body: &[u8]) -> Notification {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bgpkit_parser::parse_bgp_message;
+    use bgpkit_parser::parser::bgp::parse_bgp_message;
     use oca_core::bgp::{
         attributes::Reading,
         frame::{self, HEADER, Kind},
@@ -303,7 +303,7 @@ mod tests {
         };
         let list: Vec<_> = theirs.announced_prefixes.iter().map(|p| p.prefix).collect();
         assert_eq!(own.announced.iter().map(|n| n.prefix).collect::<Vec<_>>(), list);
-        let med = theirs.attributes.iter().find_map(|a| match &a.value {
+        let med = theirs.attributes.iter().find_map(|value| match value {
             AttributeValue::MultiExitDiscriminator(med) => Some(*med),
             _ => None,
         });
@@ -318,7 +318,7 @@ mod tests {
     /// Why UPDATEs are read by the own reader: should this fail, bgpkit has become strict.
     #[test]
     fn bgpkit_takes_a_default_route_for_a_path_identifier() {
-        let prefixes = ["0.0.0.0/0", "11.22.33.0/24", "11.0.0.0/8"].map(|p| p.parse().unwrap());
+        let prefixes = ["0.0.0.0/0", "11.22.8.0/24", "11.0.0.0/8"].map(|p| p.parse().unwrap());
         let body = announcement(&prefixes, &[64500], &[]);
         let mut octets = Bytes::from(frame::message(2, &body));
         let BgpMessage::Update(theirs) = parse_bgp_message(&mut octets, false, &AsnLength::Bits32).unwrap()

@@ -3,7 +3,7 @@
 use crate::bgp::codec;
 use bgpkit_parser::{
     models::{AsnLength, AttributeValue, BgpMessage, BgpUpdateMessage, Safi},
-    parse_bgp_message,
+    parser::bgp::parse_bgp_message,
 };
 use bytes::Bytes;
 use cdn_types::api::v1::routes::PeeringClass;
@@ -102,8 +102,8 @@ fn agrees(update: &Update, body: &[u8], as4: bool) {
 fn prefixes(theirs: &BgpUpdateMessage) -> BTreeSet<IpNet> {
     let classic = theirs.announced_prefixes.iter().chain(&theirs.withdrawn_prefixes);
     let mut all: BTreeSet<IpNet> = classic.map(|p| p.prefix.trunc()).collect();
-    for attribute in &theirs.attributes {
-        if let AttributeValue::MpReachNlri(n) | AttributeValue::MpUnreachNlri(n) = &attribute.value
+    for value in &theirs.attributes {
+        if let AttributeValue::MpReachNlri(n) | AttributeValue::MpUnreachNlri(n) = value
             && n.safi == Safi::Unicast
         {
             all.extend(n.prefixes.iter().map(|p| p.prefix.trunc()));

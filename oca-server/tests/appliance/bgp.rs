@@ -1,6 +1,7 @@
 //! The BGP listener against what speaks to it: BIRD and other daemons, and a speaker of the test's own for what no daemon
 //! would say.
 
+mod bird;
 mod daemons;
 mod speaker;
 
@@ -8,11 +9,12 @@ use crate::{
     control::FakeControl,
     world::{Appliance, get, post, until},
 };
-use daemons::Bird;
+use bird::Bird;
+use daemons::Daemon;
 use oca_core::bgp::update::announcement;
 use serde_json::Value;
 use speaker::Speaker;
-use std::{fs, time::Instant};
+use std::{fs, net::SocketAddr, time::Instant};
 
 const LOCAL_AS: u32 = 64999;
 
@@ -126,6 +128,68 @@ fn a_graceful_neighbours_routes_stay_while_it_restarts() {
     until_heard(&control, &all);
     bird.kill();
     until_heard(&control, &[]);
+}
+
+#[test]
+fn several_paths_of_bird_are_all_heard() {
+    let control = FakeControl::start();
+    let appliance = Appliance::start(&control, &config("127.78.9.1", "127.78.9.2", ""));
+    let mut bird = Bird::new("127.78.9.2", appliance.bgp());
+    bird.start_with_two_paths();
+    until("both paths are there", || {
+        neighbor(&appliance)["routes"]["ipv4"] == 3
+    });
+    assert_eq!(neighbor(&appliance)["add_path"], serde_json::json!(["ipv4"]));
+    until_heard(&control, &["11.1.0.0/16", "11.2.3.0/24", "2400:1::/32"]);
+    assert_eq!(control.routes()["11.1.0.0/16"].as_path_len, 1);
+    bird.command("disable s4");
+    until("the other path is best", || {
+        control
+            .routes()
+            .get("11.1.0.0/16")
+            .is_some_and(|r| r.as_path_len == 2)
+    });
+}
+
+fn announces_withdraws_and_goes(
+    name: &str,
+    start: fn(&'static str, SocketAddr) -> Daemon,
+    net: &str,
+    address: &'static str,
+) {
+    let control = FakeControl::start();
+    let appliance = Appliance::start(&control, &config(&format!("{net}.1"), address, ""));
+    let mut daemon = start(address, appliance.bgp());
+    until_heard(&control, &["11.1.0.0/16", "2400:1::/40"]);
+    for route in control.routes().values() {
+        assert_eq!((route.as_path_len, route.neighbor_as), (1, 64500));
+        assert_eq!(route.communities, [64500 << 16 | 7]);
+    }
+    let started = Instant::now();
+    daemon.withdraw();
+    until_heard(&control, &["2400:1::/40"]);
+    println!(
+        "{name}: withdrawn at the control plane after {:?}",
+        started.elapsed()
+    );
+    println!("{name}: {:#}", neighbor(&appliance));
+    drop(daemon);
+    until_heard(&control, &[]);
+}
+
+#[test]
+fn gobgp_announces_withdraws_and_goes() {
+    announces_withdraws_and_goes("GoBGP", Daemon::gobgp, "127.78.10", "127.78.10.2");
+}
+
+#[test]
+fn exabgp_announces_withdraws_and_goes() {
+    announces_withdraws_and_goes("ExaBGP", Daemon::exabgp, "127.78.11", "127.78.11.2");
+}
+
+#[test]
+fn frr_announces_withdraws_and_goes() {
+    announces_withdraws_and_goes("FRR", Daemon::frr, "127.78.12", "127.78.12.2");
 }
 
 #[test]

@@ -1,143 +1,215 @@
-//! Real BGP daemons as processes, each in a folder and at an address of its own.
+//! GoBGP, ExaBGP and FRR as processes, each in a folder and at an address of its own. Each announces 11.1.0.0/16 and
+//! 2400:1::/40, both with the community 64500:7, and can take the first back. (ExaBGP 4.2
+//! refuses its own configuration when an IPv6 route is a /32: it takes the neighbour's /32 for one of IPv6.)
 
-use crate::world::until;
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     net::SocketAddr,
-    path::Path,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-/// BIRD 2 with a few routes.
-pub struct Bird {
-    child: Option<Child>,
+/// A daemon that runs.
+pub struct Daemon {
+    child: Child,
     dir: tempfile::TempDir,
-    address: &'static str,
-    to: SocketAddr,
+    kind: Kind,
 }
 
-const BIRD: &str = "/usr/sbin/bird";
-/// What it announces of IPv4; the last three count for nothing.
-const ROUTES: [&str; 6] = [
-    "11.1.0.0/16",
-    "11.2.3.0/24",
-    "11.9.0.0/16",
-    "10.1.0.0/16",
-    "11.2.4.0/25",
-    "0.0.0.0/0",
-];
+enum Kind {
+    /// With the address of its API.
+    Gobgp(&'static str),
+    /// With the commands that it reads.
+    Exabgp(File),
+    Frr,
+}
 
-impl Bird {
-    pub fn new(address: &'static str, to: SocketAddr) -> Self {
-        assert!(
-            Path::new(BIRD).exists(),
-            "this test needs {BIRD}: install it (Debian: apt-get install bird2)"
+fn installed(program: &str, package: &str) -> &'static str {
+    let places = ["/usr/bin", "/usr/sbin", "/usr/lib/frr"].map(|dir| PathBuf::from(dir).join(program));
+    let found = places.into_iter().find(|place| place.exists());
+    let found = found.unwrap_or_else(|| {
+        panic!("this test needs {program}: install it (Debian: apt-get install {package})")
+    });
+    Box::leak(found.display().to_string().into_boxed_str())
+}
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap(); // some give up being root
+    dir
+}
+
+fn spawn(command: &mut Command, log: &Path) -> Child {
+    let log = File::create(log).unwrap();
+    let errors = log.try_clone().unwrap();
+    command.stdout(log).stderr(errors).spawn().unwrap()
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().unwrap().success()
+}
+
+impl Daemon {
+    pub fn gobgp(address: &'static str, to: SocketAddr) -> Self {
+        let dir = folder();
+        let file = dir.path().join("gobgpd.toml");
+        let text = format!(
+            "[global.config]\nas = 64500\nrouter-id = \"192.0.2.2\"\nport = -1\n\
+             [[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = 64999\n\
+             [neighbors.transport.config]\nlocal-address = \"{address}\"\nremote-port = {}\n\
+             [neighbors.timers.config]\nconnect-retry = 5\nidle-hold-time-after-reset = 1\n\
+             [neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv6-unicast\"\n",
+            to.ip(),
+            to.port()
         );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(installed("gobgpd", "gobgpd"));
+        command
+            .arg("-f")
+            .arg(&file)
+            .args(["--api-hosts", &format!("{address}:50051")]);
+        let child = spawn(&mut command, &dir.path().join("log"));
+        let daemon = Self {
+            child,
+            dir,
+            kind: Kind::Gobgp(address),
+        };
+        crate::world::until("GoBGP runs", || {
+            daemon.rib(&[
+                "add",
+                "11.1.0.0/16",
+                "nexthop",
+                "10.0.0.1",
+                "community",
+                "64500:7",
+            ])
+        });
+        let six = [
+            "add",
+            "-a",
+            "ipv6",
+            "2400:1::/40",
+            "nexthop",
+            "2001:db8::1",
+            "community",
+            "64500:7",
+        ];
+        assert!(daemon.rib(&six));
+        daemon
+    }
+
+    /// `gobgp global rib …`.
+    fn rib(&self, args: &[&str]) -> bool {
+        let Kind::Gobgp(address) = self.kind else {
+            panic!("it is no GoBGP")
+        };
+        let mut command = Command::new(installed("gobgp", "gobgpd"));
+        succeeds(command.args(["-u", address, "global", "rib"]).args(args))
+    }
+
+    pub fn exabgp(address: &'static str, to: SocketAddr) -> Self {
+        let dir = folder();
+        let (file, commands) = (dir.path().join("exabgp.conf"), dir.path().join("commands"));
+        nix::unistd::mkfifo(&commands, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+        let text = format!(
+            "process commands {{\nrun /bin/cat {};\nencoder text;\n}}\n\
+             neighbor {} {{\nrouter-id 192.0.2.3;\nlocal-address {address};\nlocal-as 64500;\npeer-as 64999;\n\
+             api {{\nprocesses [ commands ];\n}}\n\
+             family {{\nipv4 unicast;\nipv6 unicast;\n}}\n\
+             static {{\nroute 11.1.0.0/16 next-hop 10.0.0.1 community [64500:7] as-path [64500];\n\
+             route 2400:1::/40 next-hop 2001:db8::1 community [64500:7] as-path [64500];\n}}\n}}\n",
+            commands.display(),
+            to.ip()
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(installed("exabgp", "exabgp"));
+        command
+            .arg(&file)
+            .env("exabgp_tcp_port", to.port().to_string())
+            .env("exabgp_api_cli", "false")
+            .env("exabgp_daemon_drop", "false");
+        let child = spawn(&mut command, &dir.path().join("log"));
+        // Opening waits until ExaBGP reads.
+        let commands = File::options().read(true).write(true).open(&commands).unwrap();
         Self {
-            child: None,
-            dir: tempfile::tempdir().unwrap(),
-            address,
-            to,
+            child,
+            dir,
+            kind: Kind::Exabgp(commands),
         }
     }
 
-    /// Starts it with these lines more for the session.
-    pub fn start(&mut self, more: &str) {
-        self.run(&ROUTES, more, &[]);
-    }
-
-    /// Starts it anew after a kill, as one that has kept its forwarding state, without one route.
-    pub fn restart_without(&mut self, route: &str, more: &str) {
-        let routes: Vec<&str> = ROUTES.into_iter().filter(|r| *r != route).collect();
-        self.run(&routes, more, &["-R"]);
-    }
-
-    fn run(&mut self, routes: &[&str], more: &str, args: &[&str]) {
-        let path = |name: &str| self.dir.path().join(name);
-        fs::write(path("bird.conf"), self.configuration(routes, more)).unwrap();
-        let child = Command::new(BIRD)
-            .args(["-f", "-c"])
-            .arg(path("bird.conf"))
-            .arg("-s")
-            .arg(path("ctl"))
-            .arg("-P")
-            .arg(path("pid"))
-            .args(args)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        until("BIRD runs", || self.try_command("show status").is_some());
-    }
-
-    /// On loopback the next hops must be given, or BIRD withdraws all; without `strict bind` it listens on every address; `error wait time` is how fast it comes back.
-    fn configuration(&self, routes: &[&str], more: &str) -> String {
-        let routes: String = routes
-            .iter()
-            .map(|r| format!("route {r} unreachable;\n"))
-            .collect();
-        let (address, to, port, dir) = (
-            self.address,
-            self.to.ip(),
-            self.to.port(),
-            self.dir.path().display(),
+    pub fn frr(address: &'static str, to: SocketAddr) -> Self {
+        let dir = folder();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (ip, port) = (to.ip(), to.port());
+        let text = format!(
+            "router bgp 64500\n bgp router-id 192.0.2.4\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+             neighbor {ip} remote-as 64999\n neighbor {ip} port {port}\n neighbor {ip} ebgp-multihop 2\n \
+             neighbor {ip} update-source {address}\n neighbor {ip} timers connect 1\n \
+             address-family ipv4 unicast\n  network 11.1.0.0/16\n  neighbor {ip} route-map told out\n exit-address-family\n \
+             address-family ipv6 unicast\n  network 2400:1::/40\n  neighbor {ip} activate\n  neighbor {ip} route-map told out\n exit-address-family\n\
+             route-map told permit 10\n set community 64500:7\n set ipv6 next-hop global 2001:db8::1\n"
         );
-        format!(
-            "log \"{dir}/log\" all;
-             router id 192.0.2.1;
-             protocol static s4 {{ ipv4; {routes} }}
-             protocol static s6 {{ ipv6; route 2400:1::/32 unreachable; }}
-             filter told {{
-               if net = 11.2.3.0/24 then {{
-                 bgp_path.prepend(4200000005); bgp_path.prepend(64501); bgp_med = 50;
-                 bgp_community.add((64500, 7)); bgp_large_community.add((64500, 1, 2));
-               }}
-               if net = 11.9.0.0/16 then bgp_path.prepend(64999);
-               accept;
-             }}
-             protocol bgp oca {{
-               local {address} port 17900 as 64500;
-               neighbor {to} port {port} as 64999;
-               multihop 2; strict bind on; connect delay time 1; connect retry time 1; error wait time 1, 1;
-               {more}
-               ipv4 {{ import none; export filter told; next hop address 10.0.0.1; }};
-               ipv6 {{ import none; export all; next hop address 2001:db8::1; }};
-             }}"
-        )
+        fs::write(path("bgpd.conf"), text).unwrap();
+        let mut command = Command::new(installed("bgpd", "frr"));
+        command.args([
+            "-f",
+            &path("bgpd.conf"),
+            "-i",
+            &path("pid"),
+            "--vty_socket",
+            &path(""),
+        ]);
+        command.args(["-n", "-Z", "-S", "-P", "0", "-p", "17900", "-l", address]);
+        let child = spawn(&mut command, &dir.path().join("log"));
+        Self {
+            child,
+            dir,
+            kind: Kind::Frr,
+        }
     }
 
-    fn try_command(&self, command: &str) -> Option<String> {
-        let out = Command::new("/usr/sbin/birdc")
-            .arg("-s")
-            .arg(self.dir.path().join("ctl"))
-            .arg(command)
-            .output()
-            .unwrap();
-        out.status
-            .success()
-            .then(|| String::from_utf8(out.stdout).unwrap())
-    }
-
-    /// A command of its command line.
-    pub fn command(&self, command: &str) -> String {
-        self.try_command(command).expect("BIRD answers")
+    /// Takes 11.1.0.0/16 back.
+    pub fn withdraw(&mut self) {
+        match &mut self.kind {
+            Kind::Gobgp(_) => assert!(self.rib(&["del", "11.1.0.0/16"])),
+            Kind::Exabgp(commands) => {
+                commands
+                    .write_all(b"withdraw route 11.1.0.0/16 next-hop 10.0.0.1\n")
+                    .unwrap();
+            }
+            Kind::Frr => {
+                let mut command = Command::new(installed("vtysh", "frr"));
+                command.arg("--vty_socket").arg(self.dir.path());
+                for line in [
+                    "configure",
+                    "router bgp 64500",
+                    "address-family ipv4 unicast",
+                    "no network 11.1.0.0/16",
+                ] {
+                    command.args(["-c", line]);
+                }
+                assert!(succeeds(&mut command));
+            }
+        }
     }
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
 }
 
-impl Drop for Bird {
+impl Drop for Daemon {
     fn drop(&mut self) {
-        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the daemon says: {}", self.log());
+        }
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
     }
 }
