@@ -4,7 +4,7 @@
 use crate::{
     access_log::AccessLogTarget,
     admin::{self, AdminState, Readiness},
-    bgp::{self, Speaker, publish},
+    bgp::{Listeners, Speaker, publish},
     config::{Config, Problem},
     control::{Control, Identity, join::Joining},
     drain::Drain,
@@ -341,14 +341,11 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         bound.with_context(|| format!("admin_listen {addr}"))
     });
     let listener = listener.transpose()?;
-    let speaking = config.bgp.as_ref().map(|b| {
-        let bound = bgp::bind(b.listen, &mut handed);
-        bound.with_context(|| format!("bgp.listen {}", b.listen))
-    });
-    let speaking = speaking.transpose()?;
+    let speaking = config.bgp.as_ref();
+    let speaking = speaking.map(|b| Listeners::bind(b, &mut handed)).transpose()?;
     handed.close_rest();
     let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
-    let heard = speaking.as_ref().map(TcpListener::local_addr).transpose()?;
+    let heard = speaking.as_ref().map(Listeners::addresses).transpose()?;
     let ready = serve::Ready::of(&server, bound).with_bgp(heard).line();
     let plans = Plans::load(store.layout(), &config.id)?;
     let hold = FillHold::default();
@@ -372,8 +369,8 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         config,
     };
     serve::take_over(channel, &ready, &metrics).await;
-    if let Some((listener, config)) = speaking.zip(appliance.config.bgp.clone()) {
-        let speaker = Speaker::start(config, listener, metrics.clone(), server.held(), &drain)?;
+    if let Some((listeners, config)) = speaking.zip(appliance.config.bgp.clone()) {
+        let speaker = Speaker::start(config, listeners, metrics.clone(), server.held(), &drain)?;
         appliance.bgp = Some(speaker);
     }
     if let Some(listener) = listener {

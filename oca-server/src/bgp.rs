@@ -2,13 +2,14 @@
 //! It never connects and never announces. What is decided stands in `oca_core::bgp`; here are the sockets, the clock and
 //! the tasks, on the runtime of everything cold: no worker that sends to viewers knows of it.
 //!
-//! One task accepts, one a neighbour holds its session, one ([`publish`]) tells the control plane. The table is one, behind a
-//! lock that is held for one UPDATE or one batch.
+//! One task a socket accepts, one a neighbour holds its session, or listens to it by BMP ([`station`]), one ([`publish`])
+//! tells the control plane. The table is one, behind a lock that is held for one UPDATE or one batch.
 
 pub mod codec;
 pub mod config;
 mod neighbor;
 pub mod publish;
+mod station;
 mod status;
 
 use crate::{
@@ -19,9 +20,10 @@ use crate::{
     sys::md5,
 };
 use anyhow::Context;
-use config::BgpConfig;
+use config::{BgpConfig, NeighborConfig};
 use neighbor::{Event, Task};
 use oca_core::bgp::rib::{Neighbor, Rib};
+use station::Station;
 use status::Shown;
 use std::{
     collections::BTreeSet,
@@ -58,14 +60,45 @@ pub struct Speaker {
     started: Instant,
 }
 
-/// The listening socket: what was handed over, or a new one; takes nobody yet.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub fn bind(listen: SocketAddr, handed: &mut Handed) -> io::Result<StdListener> {
-    match handed.take(Role::Bgp, listen).into_iter().next() {
+/// The listening sockets; they take nobody yet.
+#[derive(Debug)]
+pub struct Listeners {
+    bgp: StdListener,
+    bmp: Option<StdListener>,
+}
+
+impl Listeners {
+    /// What was handed over, or new ones.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub fn bind(config: &BgpConfig, handed: &mut Handed) -> anyhow::Result<Self> {
+        let mut one = |role, key, addr: SocketAddr| {
+            bind(role, addr, handed).with_context(|| format!("bgp.{key} {addr}"))
+        };
+        Ok(Self {
+            bgp: one(Role::Bgp, "listen", config.listen)?,
+            bmp: config
+                .bmp_listen
+                .map(|addr| one(Role::Bmp, "bmp_listen", addr))
+                .transpose()?,
+        })
+    }
+
+    /// Where neighbours connect, and routers that tell by BMP.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+        let bmp = self.bmp.as_ref().map(StdListener::local_addr);
+        Ok((self.bgp.local_addr()?, bmp.transpose()?))
+    }
+}
+
+fn bind(role: Role, addr: SocketAddr, handed: &mut Handed) -> io::Result<StdListener> {
+    match handed.take(role, addr).into_iter().next() {
         Some(given) => Ok(given.into()),
-        None => listen::listeners(listen, 1)?
+        None => listen::listeners(addr, 1)?
             .pop()
             .ok_or(io::ErrorKind::NotFound.into()),
     }
@@ -78,14 +111,18 @@ impl Speaker {
     /// When a secret cannot be read or set, or the listener cannot be watched.
     pub fn start(
         config: BgpConfig,
-        listener: StdListener,
+        listeners: Listeners,
         metrics: Arc<Metrics>,
         held: &Held,
         drain: &Drain,
     ) -> anyhow::Result<Arc<Self>> {
-        set_secrets(&config, &listener)?;
-        held.keep(Role::Bgp, &[&listener])?;
-        let listener = TcpListener::from_std(listener)?;
+        set_secrets(&config, &listeners.bgp)?;
+        held.keep(Role::Bgp, &[&listeners.bgp])?;
+        if let Some(bmp) = &listeners.bmp {
+            held.keep(Role::Bmp, &[bmp])?;
+        }
+        let bgp = TcpListener::from_std(listeners.bgp)?;
+        let bmp = listeners.bmp.map(TcpListener::from_std).transpose()?;
         let neighbors = config.neighbors.iter().map(|n| Neighbor {
             asn: n.asn,
             class: n.class,
@@ -103,21 +140,27 @@ impl Speaker {
             config,
         });
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let task = Task::new(Arc::clone(&speaker), index);
-            tokio::spawn(task.run(inbox, drain.clone()));
+            let (own, drain) = (Arc::clone(&speaker), drain.clone());
+            match speaker.config.neighbors[index].bmp {
+                None => tokio::spawn(Task::new(own, index).run(inbox, drain)),
+                Some(view) => tokio::spawn(Station::new(own, index, view).run(inbox, drain)),
+            };
         }
-        let (accepting, drain) = (Arc::clone(&speaker), drain.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = accepting.accept(listener) => {}
-                () = drain.stopped() => {}
-            }
-        });
+        for (listener, of_routers) in [(Some(bgp), false), (bmp, true)] {
+            let (own, drain) = (Arc::clone(&speaker), drain.clone());
+            let Some(listener) = listener else { continue };
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = own.accept(listener, of_routers) => {}
+                    () = drain.stopped() => {}
+                }
+            });
+        }
         speaker.show_metrics();
         Ok(speaker)
     }
 
-    async fn accept(&self, listener: TcpListener) {
+    async fn accept(&self, listener: TcpListener, of_routers: bool) {
         let mut strangers = BTreeSet::new();
         loop {
             let (stream, from) = match listener.accept().await {
@@ -129,19 +172,24 @@ impl Speaker {
                 }
             };
             let from = from.ip().to_canonical();
-            if !self.hand_on(from, stream) && strangers.len() < LOGGED_STRANGERS && strangers.insert(from) {
+            if !self.hand_on(from, of_routers, stream)
+                && strangers.len() < LOGGED_STRANGERS
+                && strangers.insert(from)
+            {
                 tracing::warn!(%from, "a BGP connection from an address that no neighbour has was closed");
             }
         }
     }
 
     /// Gives a connection to its neighbour's task; answers whether there is such a neighbour.
-    fn hand_on(&self, from: IpAddr, stream: TcpStream) -> bool {
+    fn hand_on(&self, from: IpAddr, of_routers: bool, stream: TcpStream) -> bool {
         let refused = |reason| {
             let counter = "oca_bgp_connections_refused_total";
             self.metrics.counter(counter, &[reason]).inc();
         };
-        let Some(index) = self.config.neighbors.iter().position(|n| n.address == from) else {
+        let mut neighbors = self.config.neighbors.iter();
+        let meant = |n: &NeighborConfig| n.address == from && n.bmp.is_some() == of_routers;
+        let Some(index) = neighbors.position(meant) else {
             refused("unknown");
             return false;
         };

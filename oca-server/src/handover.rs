@@ -40,10 +40,19 @@ pub enum Role {
     Admin,
     /// Where BGP neighbours connect.
     Bgp,
+    /// Where routers tell by BMP.
+    Bmp,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Http, Self::Https, Self::Quic, Self::Admin, Self::Bgp];
+    const ALL: [Self; 6] = [
+        Self::Http,
+        Self::Https,
+        Self::Quic,
+        Self::Admin,
+        Self::Bgp,
+        Self::Bmp,
+    ];
 
     /// Its name, as `FileDescriptorName=` gives it.
     pub fn name(self) -> &'static str {
@@ -53,6 +62,7 @@ impl Role {
             Self::Quic => "quic",
             Self::Admin => "admin",
             Self::Bgp => "bgp",
+            Self::Bmp => "bmp",
         }
     }
 

@@ -267,6 +267,8 @@ pub(crate) struct Ready {
     admin: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bgp: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bmp: Option<SocketAddr>,
 }
 
 impl Ready {
@@ -279,12 +281,15 @@ impl Ready {
             quic: server.quic_addr(),
             admin,
             bgp: None,
+            bmp: None,
         }
     }
 
-    /// Adds where BGP neighbours connect.
-    pub(crate) fn with_bgp(self, bgp: Option<SocketAddr>) -> Self {
-        Self { bgp, ..self }
+    /// Adds where BGP neighbours connect, and routers that tell by BMP.
+    pub(crate) fn with_bgp(self, bgp: Option<(SocketAddr, Option<SocketAddr>)>) -> Self {
+        let (bgp, bmp) = bgp.unzip();
+        let bmp = bmp.flatten();
+        Self { bgp, bmp, ..self }
     }
 
     pub(crate) fn line(&self) -> String {

@@ -6,6 +6,7 @@
 //! the sockets.
 
 pub mod attributes;
+pub mod bmp;
 pub mod feed;
 pub mod filter;
 pub mod frame;

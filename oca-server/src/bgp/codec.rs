@@ -141,6 +141,7 @@ pub fn read_open(body: &[u8]) -> Result<Open, Notification> {
         refresh: false,
         as4: false,
         add_path: Families::default(),
+        takes_paths: Families::default(),
         graceful: None,
     };
     let mut multiprotocol = false;
@@ -173,9 +174,14 @@ fn take(open: &mut Open, capability: &CapabilityValue) {
         }
         CapabilityValue::AddPath(paths) => {
             for entry in &paths.address_families {
-                let sends = entry.send_receive != AddPathSendReceive::Receive;
-                if let Some(family) = family(entry.afi, entry.safi).filter(|_| sends) {
+                let Some(family) = family(entry.afi, entry.safi) else {
+                    continue;
+                };
+                if entry.send_receive != AddPathSendReceive::Receive {
                     open.add_path.add(family);
+                }
+                if entry.send_receive != AddPathSendReceive::Send {
+                    open.takes_paths.add(family);
                 }
             }
         }
@@ -245,6 +251,7 @@ mod tests {
             open.add_path.is_empty(),
             "it receives several paths, and sends none"
         );
+        assert_eq!(open.takes_paths, Families::ALL);
         assert!(open.graceful.is_some_and(|g| g.families.is_empty()));
         assert_eq!(&octets[20..22], &[0x5b, 0xa0], "AS_TRANS");
     }

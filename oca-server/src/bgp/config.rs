@@ -3,7 +3,7 @@
 use super::codec::Local;
 use crate::config::reader::Reader;
 use cdn_types::api::v1::routes::PeeringClass;
-use oca_core::bgp::filter::Filter;
+use oca_core::bgp::{bmp::View, filter::Filter};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -21,6 +21,8 @@ const MOST_NEIGHBORS: usize = 256;
 pub struct BgpConfig {
     /// Address of the listener.
     pub listen: SocketAddr,
+    /// Where routers tell by BMP.
+    pub bmp_listen: Option<SocketAddr>,
     /// Who this speaker is.
     pub local: Local,
     /// Which routes count.
@@ -42,6 +44,8 @@ pub struct NeighborConfig {
     pub md5_file: Option<PathBuf>,
     /// Routes that it may send.
     pub prefix_limit: usize,
+    /// It is a router that tells this view by BMP, instead of a BGP neighbour.
+    pub bmp: Option<View>,
 }
 
 impl BgpConfig {
@@ -70,10 +74,18 @@ impl BgpConfig {
                 .map_or(usual.longest_v6, |n| n as u8),
             allow_bogons: table.flag("private_space").unwrap_or(false),
         };
+        let bmp_listen: Option<SocketAddr> = table.parsed("bmp_listen");
         let neighbors = neighbors(&mut table, folder);
+        if bmp_listen.is_none() && neighbors.iter().any(|n| n.bmp.is_some()) {
+            table.missing(
+                "bmp_listen",
+                "give the address that routers tell by BMP at, e.g. 0.0.0.0:11019",
+            );
+        }
         r.end(table);
         Some(Self {
             listen: listen?,
+            bmp_listen,
             local: Local {
                 asn: u32::try_from(asn?).ok()?,
                 id: id?,
@@ -94,7 +106,9 @@ fn neighbors(table: &mut Reader<'_>, folder: &Path) -> Vec<NeighborConfig> {
     for mut one in tables {
         let neighbor = neighbor(&mut one, folder);
         if let Some(n) = &neighbor
-            && all.iter().any(|other| other.address == n.address)
+            && all
+                .iter()
+                .any(|o| o.address == n.address && o.bmp.is_some() == n.bmp.is_some())
         {
             one.problem("address", format!("{} is another neighbour's already", n.address));
         }
@@ -113,6 +127,7 @@ fn neighbor(one: &mut Reader<'_>, folder: &Path) -> Option<NeighborConfig> {
     }
     let class = one.required("class", "give embedded, private, exchange or transit");
     let md5_file = one.string("md5_file").map(|file| folder.join(file));
+    let bmp = one.parsed("bmp");
     let prefix_limit = one.number("prefix_limit", 1, MOST_PREFIX_LIMIT);
     Some(NeighborConfig {
         address: address?.to_canonical(),
@@ -120,5 +135,6 @@ fn neighbor(one: &mut Reader<'_>, folder: &Path) -> Option<NeighborConfig> {
         class: class?,
         md5_file,
         prefix_limit: prefix_limit.unwrap_or(PREFIX_LIMIT) as usize,
+        bmp,
     })
 }

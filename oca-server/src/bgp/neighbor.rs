@@ -24,7 +24,7 @@ use tokio::{
 };
 
 /// Octets that are read at once: sixteen of the largest messages.
-const READ: usize = 64 << 10;
+pub(super) const READ: usize = 64 << 10;
 /// Longest time for a message of ours, which is small: a neighbour that does not even take that is dead.
 const WRITE_TIME: Duration = Duration::from_secs(5);
 
@@ -196,12 +196,9 @@ impl Task {
             tracing::debug!(neighbor = %self.config().address, attribute, what, "routes are treated as withdrawn");
         }
         let address = self.config().address.to_string();
-        let outcome = match update.malformed {
-            None => "taken",
-            Some(_) => "treated_as_withdraw",
-        };
         let counter = "oca_bgp_updates_total";
-        self.speaker.metrics.counter(counter, &[&address, outcome]).inc();
+        let labels = [address.as_str(), update.outcome()];
+        self.speaker.metrics.counter(counter, &labels).inc();
         let mut rib = self.speaker.rib();
         rib.withdraw(self.index, &update.withdrawn);
         if !update.announced.is_empty() {

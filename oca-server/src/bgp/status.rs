@@ -113,6 +113,7 @@ impl Speaker {
             "address": shown.address,
             "as": config.asn,
             "class": config.class,
+            "protocol": if config.bmp.is_some() { "bmp" } else { "bgp" },
             "state": shown.state.name(),
             "up_seconds": shown.since.map(|at| at.elapsed().as_secs()),
             "sessions": shown.ups,

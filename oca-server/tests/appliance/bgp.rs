@@ -151,6 +151,62 @@ fn several_paths_of_bird_are_all_heard() {
     });
 }
 
+#[test]
+fn a_router_tells_its_table_by_bmp() {
+    let control = FakeControl::start();
+    let more = "bmp = \"loc_rib\"\n";
+    let text = config("127.78.13.1", "127.0.0.1", more);
+    let text = text.replace("router_id", "bmp_listen = \"127.78.13.1:0\"\nrouter_id");
+    let appliance = Appliance::start(&control, &text);
+    let mut router = Daemon::gobgp_station("127.78.13.2", appliance.bmp());
+    until_heard(&control, &["11.1.0.0/16", "2400:1::/40"]);
+    let route = &control.routes()["11.1.0.0/16"];
+    assert_eq!((route.as_path_len, route.neighbor_as), (1, 64501));
+    assert_eq!(route.communities, [64500 << 16 | 7]);
+    let shown = neighbor(&appliance);
+    assert_eq!(
+        (&shown["protocol"], &shown["state"]),
+        (&"bmp".into(), &"established".into())
+    );
+    router.withdraw();
+    until_heard(&control, &["2400:1::/40"]);
+    drop(router);
+    until_heard(&control, &[]);
+}
+
+#[test]
+fn a_routers_peers_are_kept_apart_and_only_one_view_counts() {
+    let control = FakeControl::start();
+    let text = config("127.78.14.1", "127.78.14.2", "bmp = \"post_policy\"\n");
+    let text = text.replace("router_id", "bmp_listen = \"127.78.14.1:0\"\nrouter_id");
+    let appliance = Appliance::start(&control, &text);
+    let mut router = Speaker::connect("127.78.14.2", appliance.bmp());
+    let tell = |router: &mut Speaker, peer, post_policy, path: &[u32]| {
+        let body = announcement(&["11.1.0.0/16".parse().unwrap()], path, &[]);
+        router.write(&speaker::route_monitoring(peer, post_policy, &body));
+    };
+    tell(&mut router, 1, false, &[64501]);
+    tell(&mut router, 1, true, &[64501, 1]);
+    tell(&mut router, 2, true, &[64502, 1, 2]);
+    let length = |want| {
+        until("the best path is told", || {
+            control
+                .routes()
+                .get("11.1.0.0/16")
+                .is_some_and(|r| r.as_path_len == want)
+        })
+    };
+    until("both peers' routes are there", || {
+        neighbor(&appliance)["routes"]["ipv4"] == 2
+    });
+    length(2);
+    router.write(&speaker::peer_down(1));
+    length(3);
+    router.write(b"no BMP at all");
+    until_heard(&control, &[]);
+    assert_eq!(neighbor(&appliance)["last_end"], "it is not BMP of version 3");
+}
+
 fn announces_withdraws_and_goes(
     name: &str,
     start: fn(&'static str, SocketAddr) -> Daemon,

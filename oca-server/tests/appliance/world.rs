@@ -342,6 +342,11 @@ impl Appliance {
         self.running.ready["bgp"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Where routers tell by BMP.
+    pub fn bmp(&self) -> SocketAddr {
+        self.running.ready["bmp"].as_str().unwrap().parse().unwrap()
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -25,6 +25,8 @@ pub struct Open {
     pub as4: bool,
     /// Families for which it can send several paths (RFC 7911).
     pub add_path: Families,
+    /// Families for which it can take several paths.
+    pub takes_paths: Families,
     /// Graceful restart (RFC 4724).
     pub graceful: Option<GracefulRestart>,
 }

@@ -167,11 +167,18 @@ impl Rib {
 
     /// Drops what is still stale of a neighbour's family: it has told its whole table anew, or did not come back.
     pub fn drop_stale(&mut self, from: NeighborIndex, of: Family) {
-        self.sweep(from, |family, stale| family == of && stale);
+        self.sweep(from, |family, route| family == of && route.stale);
     }
 
-    fn sweep(&mut self, from: NeighborIndex, gone: impl Fn(Family, bool) -> bool) {
-        let own = |prefix: &IpNet, r: &Route| r.neighbor == from && gone(Family::of_prefix(prefix), r.stale);
+    /// Drops a neighbour's routes of these paths.
+    pub fn drop_paths(&mut self, from: NeighborIndex, paths: &BTreeSet<u32>) {
+        let refused = &mut self.received[usize::from(from)].refused;
+        refused.retain(|nlri, _| !paths.contains(&nlri.path));
+        self.sweep(from, |_, route| paths.contains(&route.path));
+    }
+
+    fn sweep(&mut self, from: NeighborIndex, gone: impl Fn(Family, &Route) -> bool) {
+        let own = |prefix: &IpNet, r: &Route| r.neighbor == from && gone(Family::of_prefix(prefix), r);
         let prefixes: Vec<IpNet> = self
             .prefixes
             .iter()

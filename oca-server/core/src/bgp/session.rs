@@ -28,7 +28,7 @@ const LEAST_HOLD: u16 = 3;
 /// How long an OPEN may take: RFC 4271 §8.2.2 suggests 4 minutes.
 const OPEN_TIME: Duration = Duration::from_secs(240);
 /// Time in Idle after too many prefixes: long enough that a table of a million is not taken in and dropped all day.
-const IDLE_TIME: Duration = Duration::from_secs(300);
+pub const IDLE_TIME: Duration = Duration::from_secs(300);
 /// Longest that stale routes are kept, whatever the neighbour asks for.
 const MOST_STALE: Duration = Duration::from_secs(600);
 /// How long a neighbour that is back may take to tell its table.

@@ -34,6 +34,16 @@ pub struct Update {
     pub discarded: u32,
 }
 
+impl Update {
+    /// What became of it, as metrics call it.
+    pub fn outcome(&self) -> &'static str {
+        match self.malformed {
+            None => "taken",
+            Some(_) => "treated_as_withdraw",
+        }
+    }
+}
+
 /// Error subcodes of UPDATE messages (RFC 4271 §6.3).
 const MALFORMED_LIST: u8 = 1;
 const OPTIONAL_ATTRIBUTE: u8 = 9;

@@ -54,11 +54,8 @@ fn succeeds(command: &mut Command) -> bool {
 
 impl Daemon {
     pub fn gobgp(address: &'static str, to: SocketAddr) -> Self {
-        let dir = folder();
-        let file = dir.path().join("gobgpd.toml");
-        let text = format!(
-            "[global.config]\nas = 64500\nrouter-id = \"192.0.2.2\"\nport = -1\n\
-             [[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = 64999\n\
+        let neighbor = format!(
+            "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = 64999\n\
              [neighbors.transport.config]\nlocal-address = \"{address}\"\nremote-port = {}\n\
              [neighbors.timers.config]\nconnect-retry = 5\nidle-hold-time-after-reset = 1\n\
              [neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n\
@@ -67,6 +64,25 @@ impl Daemon {
             to.ip(),
             to.port()
         );
+        Self::gobgp_with(address, &neighbor, &[])
+    }
+
+    /// GoBGP as a router that tells its own table by BMP; it connects from 127.0.0.1. Without a path it would leave
+    /// AS_PATH out, which is malformed.
+    pub fn gobgp_station(address: &'static str, to: SocketAddr) -> Self {
+        let server = format!(
+            "[[bmp-servers]]\n[bmp-servers.config]\naddress = \"{}\"\nport = {}\n\
+             route-monitoring-policy = \"local-rib\"\n",
+            to.ip(),
+            to.port()
+        );
+        Self::gobgp_with(address, &server, &["aspath", "64501"])
+    }
+
+    fn gobgp_with(address: &'static str, more: &str, path: &[&str]) -> Self {
+        let dir = folder();
+        let file = dir.path().join("gobgpd.toml");
+        let text = format!("[global.config]\nas = 64500\nrouter-id = \"192.0.2.2\"\nport = -1\n{more}");
         fs::write(&file, text).unwrap();
         let mut command = Command::new(installed("gobgpd", "gobgpd"));
         command
@@ -79,18 +95,8 @@ impl Daemon {
             dir,
             kind: Kind::Gobgp(address),
         };
-        crate::world::until("GoBGP runs", || {
-            daemon.rib(&[
-                "add",
-                "11.1.0.0/16",
-                "nexthop",
-                "10.0.0.1",
-                "community",
-                "64500:7",
-            ])
-        });
+        let four = ["11.1.0.0/16", "nexthop", "10.0.0.1", "community", "64500:7"];
         let six = [
-            "add",
             "-a",
             "ipv6",
             "2400:1::/40",
@@ -99,17 +105,18 @@ impl Daemon {
             "community",
             "64500:7",
         ];
-        assert!(daemon.rib(&six));
+        crate::world::until("GoBGP runs", || daemon.rib("add", &[&four[..], path].concat()));
+        assert!(daemon.rib("add", &[&six[..], path].concat()));
         daemon
     }
 
     /// `gobgp global rib …`.
-    fn rib(&self, args: &[&str]) -> bool {
+    fn rib(&self, what: &str, args: &[&str]) -> bool {
         let Kind::Gobgp(address) = self.kind else {
             panic!("it is no GoBGP")
         };
         let mut command = Command::new(installed("gobgp", "gobgpd"));
-        succeeds(command.args(["-u", address, "global", "rib"]).args(args))
+        succeeds(command.args(["-u", address, "global", "rib", what]).args(args))
     }
 
     pub fn exabgp(address: &'static str, to: SocketAddr) -> Self {
@@ -177,7 +184,7 @@ impl Daemon {
     /// Takes 11.1.0.0/16 back.
     pub fn withdraw(&mut self) {
         match &mut self.kind {
-            Kind::Gobgp(_) => assert!(self.rib(&["del", "11.1.0.0/16"])),
+            Kind::Gobgp(_) => assert!(self.rib("del", &["11.1.0.0/16"])),
             Kind::Exabgp(commands) => {
                 commands
                     .write_all(b"withdraw route 11.1.0.0/16 next-hop 10.0.0.1\n")

@@ -110,3 +110,22 @@ pub fn feed(prefixes: u32) -> Vec<Vec<u8>> {
     };
     (0..prefixes.div_ceil(EACH)).map(body).collect()
 }
+
+/// A Route Monitoring message of BMP: an UPDATE of the peer 192.0.2.`peer`.
+pub fn route_monitoring(peer: u8, post_policy: bool, body: &[u8]) -> Vec<u8> {
+    bmp(0, peer, post_policy, &frame::message(2, body))
+}
+
+/// A Peer Down message of BMP.
+pub fn peer_down(peer: u8) -> Vec<u8> {
+    bmp(2, peer, false, &[4])
+}
+
+fn bmp(kind: u8, peer: u8, post_policy: bool, body: &[u8]) -> Vec<u8> {
+    let mut header = vec![0, u8::from(post_policy) << 6];
+    header.extend([0; 20]);
+    header.extend([192, 0, 2, peer, 0, 0, 0xfb, 0xf4]);
+    header.extend([0; 12]);
+    let len = (6 + header.len() + body.len()) as u32;
+    [&[3][..], &len.to_be_bytes(), &[kind], &header, body].concat()
+}

@@ -15,6 +15,7 @@ fn open() -> Open {
         refresh: true,
         as4: true,
         add_path: Families::default(),
+        takes_paths: Families::default(),
         graceful: None,
     }
 }
