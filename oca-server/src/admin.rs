@@ -157,7 +157,7 @@ fn answer(state: &AdminState, request: &Request<Incoming>) -> Response<Full<Byte
         }
         (&Method::GET, "/healthz") => text(StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/readyz") => ready(state),
-        (&Method::GET, "/bgp") => bgp(state, |speaker| speaker.status()),
+        (&Method::GET, "/bgp") => bgp(state, Speaker::status),
         (&Method::POST, "/v1/bgp/refresh") => refresh(state, request.uri().query()),
         (&Method::POST, "/v1/drain") => switch(state, true),
         (&Method::POST, "/v1/undrain") => switch(state, false),

@@ -2,7 +2,7 @@
 //! `oca_core::bgp`.
 
 use super::{
-    Speaker,
+    Shown, Speaker,
     codec::{self, Local},
     config::NeighborConfig,
 };
@@ -171,7 +171,7 @@ impl Task {
                         connection.rules = Some(rules);
                     }
                     tracing::info!(neighbor = %self.config().address, asn = self.config().asn, "BGP session is up");
-                    self.shown(|shown| shown.came_up());
+                    self.shown(Shown::came_up);
                 }
                 Action::Down { kept, why } => {
                     tracing::warn!(neighbor = %self.config().address, %why, "BGP session is down");
@@ -216,7 +216,7 @@ impl Task {
             .is_ok()
     }
 
-    fn shown(&self, change: impl FnOnce(&mut super::Shown)) {
+    fn shown(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.speaker.shown()[usize::from(self.index)]);
     }
 

@@ -6,7 +6,7 @@
 //! router that connects anew replaces its older connection: it tells everything again.
 
 use super::{
-    Speaker,
+    Shown, Speaker,
     codec::read_open,
     config::NeighborConfig,
     neighbor::{Event, READ},
@@ -137,7 +137,7 @@ impl Station {
         });
     }
 
-    fn show(&self, change: impl FnOnce(&mut super::Shown)) {
+    fn show(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.speaker.shown()[usize::from(self.index)]);
     }
 
@@ -146,19 +146,19 @@ impl Station {
         while let Some((_, buffer)) = &mut self.connection {
             let Some(len) = bmp::first(buffer)? else { break };
             let message = buffer.split_to(len);
-            self.take(bmp::read(&message)?)?;
+            self.take(&bmp::read(&message)?)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, message: Message<'_>) -> Result<(), End> {
+    fn take(&mut self, message: &Message<'_>) -> Result<(), End> {
         match message {
-            Message::PeerUp(peer, sent, received) => self.peer_up(peer, sent, received),
+            Message::PeerUp(peer, sent, received) => self.peer_up(*peer, sent, received),
             Message::PeerDown(peer) => {
                 self.peer_down(&peer.key);
                 Ok(())
             }
-            Message::Update(peer, body) if peer.key.view == self.view => self.update(peer, body),
+            Message::Update(peer, body) if peer.key.view == self.view => self.update(*peer, body),
             Message::Termination => Err(End::Terminated),
             Message::Update(..) | Message::Other => Ok(()),
         }

@@ -194,7 +194,7 @@ fn a_routers_peers_are_kept_apart_and_only_one_view_counts() {
                 .routes()
                 .get("11.1.0.0/16")
                 .is_some_and(|r| r.as_path_len == want)
-        })
+        });
     };
     until("both peers' routes are there", || {
         neighbor(&appliance)["routes"]["ipv4"] == 2
@@ -278,6 +278,32 @@ fn a_secret_is_demanded_of_whoever_has_one() {
     bird.kill();
     until("it has left", || neighbor(&appliance)["state"] == "active");
     assert!(Speaker::try_connect("127.78.4.2", appliance.bgp()).is_err());
+}
+
+#[test]
+fn an_upgrade_moves_the_neighbours_and_takes_no_route_away() {
+    let control = FakeControl::start();
+    let mut appliance = Appliance::start(&control, &config("127.78.15.1", "127.78.15.2", ""));
+    let mut bird = Bird::new("127.78.15.2", appliance.bgp());
+    bird.start("");
+    let all = ["11.1.0.0/16", "11.2.3.0/24", "2400:1::/32"];
+    until_heard(&control, &all);
+    until("the table is told", || {
+        control.batches().iter().any(|b| b.complete)
+    });
+    let (before, started) = (control.batches().len(), Instant::now());
+    appliance.upgrade().unwrap();
+    until("the new process has told its table", || {
+        control.batches()[before..].iter().any(|b| b.complete)
+    });
+    println!(
+        "the neighbour was back and told again {:?} after the upgrade began",
+        started.elapsed()
+    );
+    assert_eq!(control.routes().len(), all.len());
+    assert!(control.batches()[before..].iter().all(|b| b.withdrawn.is_empty()));
+    bird.kill();
+    until_heard(&control, &[]);
 }
 
 #[test]

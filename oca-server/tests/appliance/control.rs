@@ -35,6 +35,8 @@ struct State {
     inventory: Option<(String, u64)>,
     held: BTreeSet<ObjectDigest>,
     routes: BTreeMap<String, RouteAttributes>,
+    /// Of the table before the one that is being told.
+    unconfirmed: BTreeSet<String>,
     batches: Vec<RouteBatch>,
     next_batch: u64,
     /// Batches whose answers are lost.
@@ -317,7 +319,10 @@ impl Shared {
         if batch.number == state.next_batch || batch.reset {
             state.next_batch = batch.number + 1;
             if batch.reset {
-                state.routes.clear();
+                state.unconfirmed = state.routes.keys().cloned().collect();
+            }
+            for prefix in batch.announced.iter().flat_map(|g| &g.prefixes) {
+                state.unconfirmed.remove(&prefix.to_string());
             }
             for group in &batch.announced {
                 let routes = group
@@ -328,6 +333,11 @@ impl Shared {
             }
             for prefix in &batch.withdrawn {
                 state.routes.remove(&prefix.to_string());
+            }
+        }
+        if batch.complete {
+            for prefix in std::mem::take(&mut state.unconfirmed) {
+                state.routes.remove(&prefix);
             }
         }
         let next = state.next_batch;

@@ -112,7 +112,7 @@ pub fn read(message: &[u8]) -> Result<Message<'_>, BadBmp> {
     let (header, rest) = message.split_first_chunk::<HEADER>().ok_or(BadBmp("it is cut"))?;
     match header[5] {
         0 => with_peer(rest, |peer, body| {
-            let (kind, update) = bgp(body)?.0;
+            let (kind, update, _) = bgp(body)?;
             Ok(match kind {
                 frame::Kind::Update => Message::Update(peer, update),
                 _ => Message::Other,
@@ -121,8 +121,8 @@ pub fn read(message: &[u8]) -> Result<Message<'_>, BadBmp> {
         2 => with_peer(rest, |peer, _| Ok(Message::PeerDown(peer))),
         3 => with_peer(rest, |peer, body| {
             let opens = body.get(PEER_UP..).ok_or(BadBmp("a Peer Up is cut"))?;
-            let ((_, sent), rest) = bgp(opens)?;
-            let ((_, received), _) = bgp(rest)?;
+            let (_, sent, rest) = bgp(opens)?;
+            let (_, received, _) = bgp(rest)?;
             Ok(Message::PeerUp(peer, sent, received))
         }),
         5 => Ok(Message::Termination),
@@ -131,10 +131,10 @@ pub fn read(message: &[u8]) -> Result<Message<'_>, BadBmp> {
 }
 
 /// The kind and body of a BGP message, and what follows it.
-fn bgp(octets: &[u8]) -> Result<((frame::Kind, &[u8]), &[u8]), BadBmp> {
+fn bgp(octets: &[u8]) -> Result<(frame::Kind, &[u8], &[u8]), BadBmp> {
     let (kind, len) = frame::first(octets)?.ok_or(BadBmp("a BGP message within is cut"))?;
     let (message, rest) = octets.split_at(len);
-    Ok(((kind, &message[frame::HEADER..]), rest))
+    Ok((kind, &message[frame::HEADER..], rest))
 }
 
 /// Reads the header of a peer (RFC 7854 §4.2). What went out to a peer (RFC 8671) is of no use here.
