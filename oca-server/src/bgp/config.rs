@@ -138,3 +138,89 @@ fn neighbor(one: &mut Reader<'_>, folder: &Path) -> Option<NeighborConfig> {
         bmp,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const BASE: &str = "id = \"a\"\ncontrol = \"http://c\"\nlisten = \"127.0.0.2:0\"\nroot = \"r\"\n";
+
+    fn parse(bgp: &str) -> Result<BgpConfig, Vec<String>> {
+        let parsed = Config::parse(&format!("{BASE}{bgp}"), Path::new("/etc/nightfill"));
+        let shown = |problems: Vec<crate::config::Problem>| {
+            problems.iter().map(|p| p.in_file(Path::new("a.toml"))).collect()
+        };
+        parsed.map(|c| c.bgp.expect("the table is there")).map_err(shown)
+    }
+
+    #[test]
+    fn a_short_table_has_the_usual_limits() {
+        let text = "[bgp]\nlisten = \"[::]:179\"\nlocal_as = 4200000001\nrouter_id = \"192.0.2.7\"\n\
+                    [[bgp.neighbors]]\naddress = \"::ffff:192.0.2.1\"\nas = 64500\nclass = \"embedded\"\n";
+        let bgp = parse(text).unwrap();
+        assert_eq!((bgp.local.asn, bgp.filter), (4_200_000_001, Filter::default()));
+        let n = &bgp.neighbors[0];
+        assert_eq!(
+            (n.address.to_string().as_str(), n.prefix_limit),
+            ("192.0.2.1", 200_000)
+        );
+        assert_eq!(
+            (n.class, &n.md5_file, n.bmp),
+            (PeeringClass::Embedded, &None, None)
+        );
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "[bgp]\nlisten = \"[::]:179\"\nlocal_as = 64999\nrouter_id = \"192.0.2.7\"\nlongest_v4 = 28\n\
+                    longest_v6 = 56\nprivate_space = true\nbmp_listen = \"[::]:11019\"\n\
+                    [[bgp.neighbors]]\naddress = \"2001:db8::1\"\nas = 64500\nclass = \"transit\"\nmd5_file = \"s\"\n\
+                    prefix_limit = 9\n[[bgp.neighbors]]\naddress = \"2001:db8::1\"\nas = 64500\nclass = \"exchange\"\n\
+                    bmp = \"loc_rib\"\n";
+        let bgp = parse(text).unwrap();
+        let filter = Filter {
+            longest_v4: 28,
+            longest_v6: 56,
+            allow_bogons: true,
+        };
+        assert_eq!((bgp.filter, bgp.bmp_listen.unwrap().port()), (filter, 11019));
+        let [peer, router] = &bgp.neighbors[..] else {
+            panic!("there are two")
+        };
+        assert_eq!(peer.md5_file.as_deref(), Some(Path::new("/etc/nightfill/s")));
+        assert_eq!((peer.prefix_limit, router.bmp), (9, Some(View::LocRib)));
+    }
+
+    #[test]
+    fn problems_are_named_with_their_place_in_the_table() {
+        let text = "[bgp]\nlisten = \"nowhere\"\nrouter_id = \"0.0.0.0\"\nlongest_v4 = 33\nprivate_space = 1\n\
+                    [[bgp.neighbors]]\naddress = \"192.0.2.1\"\nas = 0\nclass = \"pni\"\nprefixlimit = 1\n\
+                    [[bgp.neighbors]]\naddress = \"192.0.2.2\"\nas = 1\nclass = \"private\"\nbmp = \"all\"\n\
+                    [[bgp.neighbors]]\naddress = \"192.0.2.2\"\nas = 1\nclass = \"private\"\n";
+        let problems = parse(text).unwrap_err();
+        let expected = [
+            "a.toml:6: bgp.listen: `nowhere`",
+            "a.toml:7: bgp.router_id: 0.0.0.0 is no BGP identifier",
+            "a.toml:8: bgp.longest_v4: 33 is not from 1 to 32",
+            "a.toml:9: bgp.private_space: is not true or false",
+            "a.toml:12: bgp.neighbors.as: 0 is not from 1",
+            "a.toml:13: bgp.neighbors.class: `pni` is none of",
+            "a.toml:14: bgp.neighbors.prefixlimit: there is no such key; did you mean prefix_limit?",
+            "a.toml:18: bgp.neighbors.bmp: `all` is none of",
+            "a.toml:20: bgp.neighbors.address: 192.0.2.2 is another neighbour's already",
+            "a.toml: bgp.local_as: give the AS number",
+        ];
+        for e in expected {
+            assert!(
+                problems.iter().any(|p| p.starts_with(e)),
+                "{e} is not in {problems:#?}"
+            );
+        }
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        let none = parse("[bgp]\nlisten = \"[::]:1\"\nlocal_as = 1\nrouter_id = \"1.1.1.1\"\n").unwrap_err();
+        assert!(none[0].contains("bgp.neighbors: give 1 to 256"), "{none:?}");
+        let flat = parse("bgp = 1\n").unwrap_err();
+        assert!(flat[0].contains("bgp: integer is not a table"), "{flat:?}");
+    }
+}
