@@ -460,14 +460,7 @@ pub fn try_get(url: &str) -> Option<Answer> {
 
 /// POST without a body.
 pub fn post(url: &str) -> Answer {
-    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    let request =
-        format!("POST /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text).unwrap();
-    parse(url, &text)
+    exchange("POST", url, "content-length: 0\r\n")
 }
 
 /// GET, perhaps of a range, over a connection of its own.
@@ -480,13 +473,14 @@ pub fn get(url: &str, range: Option<&str>) -> Answer {
 
 /// GET with these header lines more.
 pub fn get_with(url: &str, more: &str) -> Answer {
+    exchange("GET", url, more)
+}
+
+fn exchange(method: &str, url: &str, more: &str) -> Answer {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n"
-    )
-    .unwrap();
+    let request = format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut text = Vec::new();
     stream.read_to_end(&mut text).unwrap();
     parse(url, &text)
