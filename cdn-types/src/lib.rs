@@ -7,6 +7,7 @@
 pub mod api;
 pub mod digest;
 pub mod id;
+pub mod intern;
 pub mod metric;
 pub mod plan;
 pub mod profile;

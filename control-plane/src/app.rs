@@ -6,6 +6,7 @@ use crate::{
     metrics::Metrics,
     origin::Origin,
     registry::Registry,
+    rib::SharedRib,
     routes,
     secret::Secret,
     server,
@@ -38,6 +39,7 @@ pub type Shared = Arc<App>;
 /// Everything that a request may need.
 pub struct App {
     registry: Arc<Registry>,
+    rib: SharedRib,
     origin: Origin,
     metrics: Arc<Metrics>,
     steering_url: Option<String>,
@@ -53,6 +55,10 @@ impl App {
     /// The fleet.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+    /// The routes that appliances hear.
+    pub fn rib(&self) -> &SharedRib {
+        &self.rib
     }
     /// The database, for reading.
     pub fn store(&self) -> &Store {
@@ -135,6 +141,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let (router, document) = routes::router();
     let app = Arc::new(App {
         registry: Arc::clone(&registry),
+        rib: SharedRib::new(first_generation),
         origin,
         metrics,
         steering_url: config.steering_url,

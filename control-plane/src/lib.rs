@@ -19,6 +19,7 @@ mod origin;
 mod pages;
 mod problem;
 mod registry;
+mod rib;
 mod routes;
 mod secret;
 mod server;

@@ -18,6 +18,12 @@ pub const REPORT_BODY: usize = 32 * 1024 * 1024;
 pub const HELD_OBJECTS: usize = 720_000;
 /// Rows of demand in one report: a day of hours for a busy appliance; what is above is cut and counted.
 pub const REPORT_DEMAND: usize = 100_000;
+/// Bytes of a batch of routes: 5,000 prefixes, each with attributes of its own and 64 communities of both kinds.
+pub const ROUTE_BODY: usize = 16 * 1024 * 1024;
+/// Routes of one appliance: the whole table of the Internet, grown by half.
+pub const APPLIANCE_ROUTES: usize = 2_000_000;
+/// Changes of routes that are remembered for those who ask for changes: 8 MB; who is further behind gets everything.
+pub const ROUTE_CHANGES: usize = 250_000;
 /// Conditions of one appliance that are kept.
 pub const CONDITIONS: usize = 64;
 /// Characters of a text for people from outside that are kept.

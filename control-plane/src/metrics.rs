@@ -50,6 +50,22 @@ pub const METRICS: &[Metric] = &[
         help: "Reports whose inventory delta did not fit, so that the whole inventory was asked for.",
     },
     Metric {
+        name: "nightfill_control_route_batches_total",
+        kind: Kind::Counter,
+        unit: "batches",
+        labels: &["result"],
+        stability: Stability::Experimental,
+        help: "Batches of route changes: taken, repeated, and gap = answered by the number that is wanted.",
+    },
+    Metric {
+        name: "nightfill_control_routes",
+        kind: Kind::Gauge,
+        unit: "routes",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Routes that appliances hear by BGP, as far as they have told.",
+    },
+    Metric {
         name: "nightfill_control_demand_counts_total",
         kind: Kind::Counter,
         unit: "rows",

@@ -11,7 +11,8 @@ mod refusal;
 mod report;
 mod titles;
 
-pub use refusal::Refusal;
+pub use refusal::{Refusal, at_most};
+pub use report::check_boot;
 
 use crate::{
     config,
@@ -131,7 +132,7 @@ impl Registry {
 
     /// Adds or replaces a site.
     pub async fn put_site(self: &Arc<Self>, site: Site) -> Result<Site, Refusal> {
-        refusal::at_most("prefixes", limits::SITE_PREFIXES, site.prefixes.len())?;
+        at_most("prefixes", limits::SITE_PREFIXES, site.prefixes.len())?;
         if let Some(prefix) = site.prefixes.iter().find(|p| p.trunc() != **p) {
             return Err(Refusal::HostBits(*prefix));
         }
@@ -182,7 +183,7 @@ impl Registry {
 
     /// Takes in history.
     pub async fn import_demand(self: &Arc<Self>, rows: Vec<DemandRow>) -> Result<Imported, Refusal> {
-        refusal::at_most("rows", limits::IMPORT_ROWS, rows.len())?;
+        at_most("rows", limits::IMPORT_ROWS, rows.len())?;
         if let Some(row) = rows
             .iter()
             .position(|r| r.requests.max(r.bytes.0) > limits::COUNT_MAX)
@@ -200,8 +201,8 @@ impl Registry {
 
     /// Takes in a steering service's counters; those of hours that cannot be are left out.
     pub async fn steering_report(self: &Arc<Self>, mut report: SteeringReport) -> Result<(), Refusal> {
-        refusal::at_most("counts", limits::STEERING_COUNTS, report.counts.len())?;
-        report::check_boot(&report.boot)?;
+        at_most("counts", limits::STEERING_COUNTS, report.counts.len())?;
+        check_boot(&report.boot)?;
         let now = Hour::of(Timestamp::now());
         report.counts.retain(|count| report::is_recent(count.hour, now));
         for count in &mut report.counts {

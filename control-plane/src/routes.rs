@@ -1,6 +1,7 @@
 //! The calls. Each is registered once, by utoipa-axum, so that the router and the OpenAPI document cannot differ.
 
 mod appliances;
+mod bgp;
 mod demand;
 mod fleet;
 mod health;
@@ -44,6 +45,9 @@ pub fn router() -> (Router<Shared>, OpenApi) {
         .routes(routes!(appliances::list))
         .routes(routes!(appliances::report))
         .routes(routes!(appliances::plan))
+        .routes(routes!(bgp::tell))
+        .routes(routes!(bgp::changes))
+        .routes(routes!(bgp::check_sites))
         .routes(routes!(appliances::drain))
         .routes(routes!(appliances::undrain))
         .routes(routes!(plans::list, plans::publish))

@@ -1,7 +1,9 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `POST /v1/drain`, `POST /v1/undrain` and `POST /v1/upgrade`, apart from viewers
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `/bgp`, `POST /v1/drain`, `/v1/undrain`, `/v1/upgrade` and
+//! `/v1/bgp/refresh`, apart from viewers
 //! and meant for the operator's network alone. It runs on the main thread's runtime: a scrape costs no worker anything.
 
 use crate::{
+    bgp::Speaker,
     drain::Drain,
     handover::{Handed, Held, Role},
     listen,
@@ -51,6 +53,8 @@ pub struct AdminState {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Asked by `/v1/upgrade`.
     pub upgrades: Upgrades,
+    /// Shown by `/bgp`, if the appliance listens.
+    pub bgp: Option<Arc<Speaker>>,
 }
 
 impl fmt::Debug for AdminState {
@@ -153,10 +157,12 @@ fn answer(state: &AdminState, request: &Request<Incoming>) -> Response<Full<Byte
         }
         (&Method::GET, "/healthz") => text(StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/readyz") => ready(state),
+        (&Method::GET, "/bgp") => bgp(state, Speaker::status),
+        (&Method::POST, "/v1/bgp/refresh") => refresh(state, request.uri().query()),
         (&Method::POST, "/v1/drain") => switch(state, true),
         (&Method::POST, "/v1/undrain") => switch(state, false),
-        (_, "/metrics" | "/healthz" | "/readyz") => not_allowed("GET"),
-        (_, "/v1/drain" | "/v1/undrain") => not_allowed("POST"),
+        (_, "/metrics" | "/healthz" | "/readyz" | "/bgp") => not_allowed("GET"),
+        (_, "/v1/drain" | "/v1/undrain" | "/v1/bgp/refresh") => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, "text/plain", "not found\n".to_owned()),
     }
 }
@@ -179,6 +185,31 @@ fn switch(state: &AdminState, on: bool) -> Response<Full<Bytes>> {
     tracing::info!(draining = on, "drain switched by the admin listener");
     let body = json!({"draining": state.drain.is_draining()});
     text(StatusCode::OK, "application/json", format!("{body}\n"))
+}
+
+/// What the BGP listener says; 404 if there is none.
+fn bgp(state: &AdminState, say: impl Fn(&Speaker) -> serde_json::Value) -> Response<Full<Bytes>> {
+    match &state.bgp {
+        Some(speaker) => text(StatusCode::OK, "application/json", format!("{}\n", say(speaker))),
+        None => text(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "there is no [bgp] in the configuration\n".to_owned(),
+        ),
+    }
+}
+
+/// Asks one neighbour (`?neighbor=ADDRESS`) or all for their routes anew.
+fn refresh(state: &AdminState, query: Option<&str>) -> Response<Full<Bytes>> {
+    let wanted = query.map(|q| q.strip_prefix("neighbor=").unwrap_or(q).parse());
+    match wanted.transpose() {
+        Ok(neighbor) => bgp(state, |speaker| json!({"asked": speaker.refresh(neighbor)})),
+        Err(_) => text(
+            StatusCode::BAD_REQUEST,
+            "text/plain",
+            "give ?neighbor=ADDRESS, or nothing for all\n".to_owned(),
+        ),
+    }
 }
 
 fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {

@@ -4,6 +4,7 @@
 use crate::{
     access_log::AccessLogTarget,
     admin::{self, AdminState, Readiness},
+    bgp::{Listeners, Speaker, publish},
     config::{Config, Problem},
     control::{Control, Identity, join::Joining},
     drain::Drain,
@@ -255,6 +256,7 @@ struct Appliance {
     fetched: Arc<AtomicU64>,
     presence: Presence,
     hold: FillHold,
+    bgp: Option<Arc<Speaker>>,
 }
 
 /// The half that writes: the fill, and the lock that says whose the folder is.
@@ -339,16 +341,20 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         bound.with_context(|| format!("admin_listen {addr}"))
     });
     let listener = listener.transpose()?;
+    let speaking = config.bgp.as_ref();
+    let speaking = speaking.map(|b| Listeners::bind(b, &mut handed)).transpose()?;
     handed.close_rest();
     let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
-    let ready = serve::Ready::of(&server, bound).line();
+    let heard = speaking.as_ref().map(Listeners::addresses).transpose()?;
+    let ready = serve::Ready::of(&server, bound).with_bgp(heard).line();
     let plans = Plans::load(store.layout(), &config.id)?;
     let hold = FillHold::default();
     let writer = FolderWriter {
         store: store.clone(),
         hold: hold.clone(),
     };
-    let appliance = Appliance {
+    let mut appliance = Appliance {
+        bgp: None,
         control: Control::new(config.control.clone())?,
         conditions: Conditions::default(),
         plans,
@@ -363,6 +369,10 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         config,
     };
     serve::take_over(channel, &ready, &metrics).await;
+    if let Some((listeners, config)) = speaking.zip(appliance.config.bgp.clone()) {
+        let speaker = Speaker::start(config, listeners, metrics.clone(), server.held(), &drain)?;
+        appliance.bgp = Some(speaker);
+    }
     if let Some(listener) = listener {
         appliance.start_admin(listener, upgrades, &server)?;
     }
@@ -423,6 +433,7 @@ impl Appliance {
                 conditions: conditions.list(),
             }),
             upgrades,
+            bgp: self.bgp.clone(),
         };
         admin::start(listener, state, server.held())
     }
@@ -480,6 +491,16 @@ impl Appliance {
             drain: self.drain.clone(),
             metrics: self.metrics,
         };
+        if let Some(speaker) = self.bgp {
+            let (control, drain) = (self.control.clone(), self.drain.clone());
+            tokio::spawn(publish::run(
+                speaker,
+                control,
+                identity.clone(),
+                boot.clone(),
+                drain,
+            ));
+        }
         let reporter = Reporter::new(self.control, identity, self.presence, facts, boot);
         tokio::join!(watch.run(self.drain), reporter.run());
     }

@@ -1,11 +1,12 @@
-//! The appliance's configuration: one flat TOML file, read in two steps. [`Config::parse`] checks the text alone and
+//! The appliance's configuration: one TOML file, flat but for `[bgp]`, read in two steps. [`Config::parse`] checks the text alone and
 //! names every problem at once, with its line, its key and how to mend it; [`Config::probe`] then looks at what the
 //! file refers to (certificates, a token file, a profile) without changing anything. docs/formats/appliance-config.md
 //! describes each key.
 
-mod reader;
+pub(crate) mod reader;
 
 use crate::{
+    bgp::config::BgpConfig,
     quic::Congestion,
     server::{EncryptedConfig, QuicConfig},
     tls::identity::PairFiles,
@@ -121,6 +122,8 @@ pub struct Config {
     pub report_seconds: Option<u64>,
     /// Bytes of the file system that the fill leaves free.
     pub min_free: Bytes,
+    /// The BGP listener.
+    pub bgp: Option<BgpConfig>,
     lines: BTreeMap<String, usize>,
 }
 
@@ -159,6 +162,7 @@ impl Config {
         let (fill_rate, min_free) = (r.amount("fill_rate"), r.amount("min_free"));
         let drives = drives(&mut r);
         let drive_stall = r.number("drive_stall_seconds", 1, MOST_DRIVE_STALL);
+        let bgp = BgpConfig::read(&mut r, folder);
         let report_seconds = r.number("report_seconds", 1, MOST_REPORT_SECONDS);
         let lines = r.finish()?;
         const CHECKED: &str = "a missing key is a problem, and there was none";
@@ -189,6 +193,7 @@ impl Config {
             },
             report_seconds,
             min_free: min_free.unwrap_or(MIN_FREE),
+            bgp,
             lines,
         })
     }
@@ -224,6 +229,11 @@ impl Config {
         for pair in self.encrypted.iter().flat_map(|e| &e.pairs) {
             readable("cert", &pair.cert);
             readable("key", &pair.key);
+        }
+        for neighbor in self.bgp.iter().flat_map(|b| &b.neighbors) {
+            if let Some(file) = &neighbor.md5_file {
+                readable("bgp", file);
+            }
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));

@@ -6,7 +6,10 @@ pub mod join;
 use crate::store::layout;
 use cdn_types::{
     ObjectDigest, OcaId,
-    api::v1::{JoinAnswer, JoinRequest, ObjectInfo, PlanPart, Problem, Report, ReportAnswer, Site},
+    api::v1::{
+        JoinAnswer, JoinRequest, ObjectInfo, PlanPart, Problem, Report, ReportAnswer, Site,
+        routes::{RouteBatch, RouteBatchAnswer},
+    },
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -153,6 +156,13 @@ impl Control {
     pub async fn report(&self, me: &Identity, report: &Report) -> Result<ReportAnswer, ControlError> {
         let url = format!("{}/v1/appliances/{}/report", self.base, me.appliance);
         let call = self.client.post(url).bearer_auth(&me.token).json(report);
+        self.answer(call.timeout(ANSWER_TIME)).await
+    }
+
+    /// Tells what changed of the routes that are heard.
+    pub async fn routes(&self, me: &Identity, batch: &RouteBatch) -> Result<RouteBatchAnswer, ControlError> {
+        let url = format!("{}/v1/appliances/{}/routes", self.base, me.appliance);
+        let call = self.client.post(url).bearer_auth(&me.token).json(batch);
         self.answer(call.timeout(ANSWER_TIME)).await
     }
 

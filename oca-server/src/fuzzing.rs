@@ -2,6 +2,8 @@
 //! this program, and panics when a promise is broken. `fuzz/` feeds them by libFuzzer, `tests/fuzz_corpus.rs` by the kept
 //! corpus and seeded changes to it. Nothing else calls them.
 
+pub use bgp::bgp_update;
+
 use crate::{
     http::{
         Protocol,
@@ -32,6 +34,7 @@ use rustls::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
+mod bgp;
 #[path = "../core/tests/range_model/model.rs"]
 mod range_model;
 
@@ -39,13 +42,14 @@ mod range_model;
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 6] = [
+pub const TARGETS: [FuzzTarget; 7] = [
     ("request_head", request_head),
     ("range", range),
     ("h3_request", h3_request),
     ("tls_record", tls_record),
     ("plan", plan),
     ("index", index),
+    ("bgp_update", bgp_update),
 ];
 
 /// The head of an HTTP/1 request: what is taken means the same to a naive reader, and its target leads nowhere else.

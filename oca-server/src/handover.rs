@@ -38,10 +38,21 @@ pub enum Role {
     Quic,
     /// The operator's listener.
     Admin,
+    /// Where BGP neighbours connect.
+    Bgp,
+    /// Where routers tell by BMP.
+    Bmp,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Quic, Self::Admin];
+    const ALL: [Self; 6] = [
+        Self::Http,
+        Self::Https,
+        Self::Quic,
+        Self::Admin,
+        Self::Bgp,
+        Self::Bmp,
+    ];
 
     /// Its name, as `FileDescriptorName=` gives it.
     pub fn name(self) -> &'static str {
@@ -50,6 +61,8 @@ impl Role {
             Self::Https => "https",
             Self::Quic => "quic",
             Self::Admin => "admin",
+            Self::Bgp => "bgp",
+            Self::Bmp => "bmp",
         }
     }
 

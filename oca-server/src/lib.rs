@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod appliance;
+pub mod bgp;
 pub mod cli;
 mod clock;
 pub mod config;

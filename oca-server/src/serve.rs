@@ -203,6 +203,7 @@ async fn serve(args: &ServeArgs, config: ServerConfig, root: Directory) -> anyho
             conditions: Vec::new(),
         }),
         upgrades,
+        bgp: None,
     };
     let metrics = Arc::clone(&config.metrics);
     let listener = args
@@ -264,6 +265,10 @@ pub(crate) struct Ready {
     quic: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bgp: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bmp: Option<SocketAddr>,
 }
 
 impl Ready {
@@ -275,7 +280,16 @@ impl Ready {
             tls: server.tls_addr(),
             quic: server.quic_addr(),
             admin,
+            bgp: None,
+            bmp: None,
         }
+    }
+
+    /// Adds where BGP neighbours connect, and routers that tell by BMP.
+    pub(crate) fn with_bgp(self, bgp: Option<(SocketAddr, Option<SocketAddr>)>) -> Self {
+        let (bgp, bmp) = bgp.unzip();
+        let bmp = bmp.flatten();
+        Self { bgp, bmp, ..self }
     }
 
     pub(crate) fn line(&self) -> String {

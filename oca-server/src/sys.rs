@@ -6,6 +6,7 @@ pub mod cache;
 pub mod inherit;
 pub mod keep;
 pub mod mapping;
+pub mod md5;
 pub mod ring;
 
 use std::{

@@ -129,6 +129,11 @@ fn fuzz_index() {
 }
 
 #[test]
+fn fuzz_bgp_update() {
+    smoke("bgp_update");
+}
+
+#[test]
 fn every_target_has_a_corpus_and_a_fuzzer() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     for (name, _) in TARGETS {

@@ -13,4 +13,5 @@ mod plans;
 mod problems;
 mod reports;
 mod roles;
+mod routes;
 mod titles;

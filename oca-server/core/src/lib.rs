@@ -1,5 +1,6 @@
 //! Decisions of the appliance: ranges, conditions, responses, budgets, fill scheduling; pure.
 
+pub mod bgp;
 pub mod budget;
 pub mod cmcd;
 pub mod conditional;

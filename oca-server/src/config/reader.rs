@@ -1,4 +1,4 @@
-//! Reads a flat TOML table key by key and gathers every problem instead of stopping at the first.
+//! Reads a TOML table key by key and gathers every problem instead of stopping at the first.
 
 use super::Problem;
 use serde::de::DeserializeOwned;
@@ -15,8 +15,10 @@ use toml::{
 /// Longest edit distance at which an unknown key is taken for a slip of a known one.
 const SLIP: usize = 3;
 
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
+    /// What stands before the keys of a table within the table, e.g. `bgp.`.
+    path: String,
     values: BTreeMap<String, Spanned<DeValue<'a>>>,
     lines: BTreeMap<String, usize>,
     known: BTreeSet<&'static str>,
@@ -31,7 +33,7 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn new(text: &'a str) -> Result<Self, Vec<Problem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             let problem = |e: toml::de::Error| Problem {
@@ -41,33 +43,78 @@ impl<'a> Reader<'a> {
             };
             return Err(errors.into_iter().map(problem).collect());
         }
+        Ok(Self::of(text, String::new(), table.into_inner()))
+    }
+
+    fn of(text: &'a str, path: String, table: DeTable<'a>) -> Self {
         let (mut values, mut lines) = (BTreeMap::new(), BTreeMap::new());
-        for (key, value) in table.into_inner() {
+        for (key, value) in table {
             let name = key.get_ref().to_string();
             lines.insert(name.clone(), line_of(text, key.span().start));
             values.insert(name, value);
         }
-        Ok(Self {
+        Self {
             text,
+            path,
             values,
             lines,
             known: BTreeSet::new(),
             problems: Vec::new(),
-        })
+        }
+    }
+
+    /// A table within this one; [`end`](Self::end) it when it is read.
+    pub(crate) fn table(&mut self, key: &'static str) -> Option<Self> {
+        let value = self.take(key)?;
+        let path = format!("{}{key}.", self.path);
+        match value.into_inner() {
+            DeValue::Table(table) => Some(Self::of(self.text, path, table)),
+            other => {
+                let what = format!("{} is not a table", other.type_str());
+                self.problem(key, what);
+                None
+            }
+        }
+    }
+
+    /// A list of tables within this one; each is to be [ended](Self::end).
+    pub(crate) fn tables(&mut self, key: &'static str) -> Option<Vec<Self>> {
+        let value = self.take(key)?;
+        let path = format!("{}{key}.", self.path);
+        let tables: Option<Vec<Self>> = match value.into_inner() {
+            DeValue::Array(items) => items
+                .into_iter()
+                .map(|item| match item.into_inner() {
+                    DeValue::Table(table) => Some(Self::of(self.text, path.clone(), table)),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        };
+        if tables.is_none() {
+            self.problem(key, "is not a list of tables".to_owned());
+        }
+        tables
+    }
+
+    /// Ends reading a table within this one, whose problems are this one's.
+    pub(crate) fn end(&mut self, table: Self) {
+        self.problems.extend(table.finish().err().unwrap_or_default());
     }
 
     /// Notes a problem with a key.
-    pub(super) fn problem(&mut self, key: &str, what: String) {
+    pub(crate) fn problem(&mut self, key: &str, what: String) {
         self.problems.push(Problem {
             line: self.lines.get(key).copied(),
-            key: key.to_owned(),
+            key: format!("{}{key}", self.path),
             what,
         });
     }
 
     /// Notes that a key is missing, unless it is there and was found wrong.
-    pub(super) fn missing(&mut self, key: &'static str, mend: &str) {
-        if !self.problems.iter().any(|p| p.key == key) {
+    pub(crate) fn missing(&mut self, key: &'static str, mend: &str) {
+        let path = format!("{}{key}", self.path);
+        if !self.problems.iter().any(|p| p.key == path) {
             self.problem(key, mend.to_owned());
         }
     }
@@ -78,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text.
-    pub(super) fn string(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn string(&mut self, key: &'static str) -> Option<String> {
         let value = self.take(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(text.to_string()),
@@ -91,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text, or a list of texts.
-    pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+    pub(crate) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
         let value = self.take(key)?;
         let texts = match value.get_ref() {
             DeValue::String(text) => Some(vec![text.to_string()]),
@@ -109,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that is parsed.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
         let text = self.string(key)?;
         match text.parse() {
             Ok(value) => Some(value),
@@ -127,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that is parsed and must be there.
-    pub(super) fn required<T: FromStr<Err: Display>>(&mut self, key: &'static str, mend: &str) -> Option<T> {
+    pub(crate) fn required<T: FromStr<Err: Display>>(&mut self, key: &'static str, mend: &str) -> Option<T> {
         let value = self.parsed(key);
         if value.is_none() {
             self.missing(key, mend);
@@ -136,7 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An `http` or `https` URL that must be there.
-    pub(super) fn required_url(&mut self, key: &'static str, mend: &str) -> Option<String> {
+    pub(crate) fn required_url(&mut self, key: &'static str, mend: &str) -> Option<String> {
         let text = self.string(key);
         let url = text.and_then(|t| self.url(key, &t));
         if url.is_none() {
@@ -146,7 +193,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks an `http` or `https` URL without path; a trailing slash is taken off.
-    pub(super) fn url(&mut self, key: &'static str, text: &str) -> Option<String> {
+    pub(crate) fn url(&mut self, key: &'static str, text: &str) -> Option<String> {
         let url = text.trim_end_matches('/');
         let parsed = url.parse::<http::Uri>().ok();
         let fit = parsed.is_some_and(|u| {
@@ -164,7 +211,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number.
-    pub(super) fn number(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
+    pub(crate) fn number(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
         let value = self.take(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(i) => u64::from_str_radix(i.as_str(), i.radix()).ok(),
@@ -178,8 +225,18 @@ impl<'a> Reader<'a> {
         number
     }
 
+    /// True or false.
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.take(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.problem(key, "is not true or false".to_owned());
+        }
+        flag
+    }
+
     /// A number with or without unit, as [`cdn_types::units`] reads them.
-    pub(super) fn amount<T: FromStr<Err: Display> + DeserializeOwned>(
+    pub(crate) fn amount<T: FromStr<Err: Display> + DeserializeOwned>(
         &mut self,
         key: &'static str,
     ) -> Option<T> {
@@ -196,7 +253,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends reading: what was not asked for is unknown. Answers the lines of all keys.
-    pub(super) fn finish(mut self) -> Result<BTreeMap<String, usize>, Vec<Problem>> {
+    pub(crate) fn finish(mut self) -> Result<BTreeMap<String, usize>, Vec<Problem>> {
         let unknown: Vec<String> = std::mem::take(&mut self.values).into_keys().collect();
         for key in unknown {
             let near = self.known.iter().min_by_key(|k| distance(k, &key));

@@ -3,11 +3,14 @@
 use crate::world::Media;
 use cdn_types::{
     BLOCK_SIZE, FillWindow, ObjectDigest,
-    api::v1::{JoinAnswer, ObjectInfo, PlanPart, Report, ReportAnswer, Site},
+    api::v1::{
+        JoinAnswer, ObjectInfo, PlanPart, Report, ReportAnswer, Site,
+        routes::{RouteAttributes, RouteBatch, RouteBatchAnswer},
+    },
 };
 use serde::Serialize;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard},
@@ -31,6 +34,13 @@ struct State {
     reports: Vec<Report>,
     inventory: Option<(String, u64)>,
     held: BTreeSet<ObjectDigest>,
+    routes: BTreeMap<String, RouteAttributes>,
+    /// Of the table before the one that is being told.
+    unconfirmed: BTreeSet<String>,
+    batches: Vec<RouteBatch>,
+    next_batch: u64,
+    /// Batches whose answers are lost.
+    lose_answers: usize,
 }
 
 #[derive(Default)]
@@ -103,6 +113,29 @@ impl FakeControl {
 
     pub fn set_drain(&self, drain: bool) {
         self.change(|s| s.drain = drain);
+    }
+
+    /// What the appliance hears, as far as it has told.
+    pub fn routes(&self) -> BTreeMap<String, RouteAttributes> {
+        self.state().routes.clone()
+    }
+
+    /// Every batch that came, repeated ones too.
+    pub fn batches(&self) -> Vec<RouteBatch> {
+        self.state().batches.clone()
+    }
+
+    /// Takes in the next `count` batches without an answer.
+    pub fn lose_answers(&self, count: usize) {
+        self.change(|s| s.lose_answers = count);
+    }
+
+    /// Forgets all routes, as when it has restarted.
+    pub fn forget_routes(&self) {
+        self.change(|s| {
+            s.routes.clear();
+            s.next_batch = 0;
+        });
     }
 
     pub fn joins(&self) -> usize {
@@ -210,6 +243,9 @@ impl Shared {
             "POST" if path == "/v1/appliances/oca-1/report" && authorized => {
                 self.report(stream, &request.body);
             }
+            "POST" if path == "/v1/appliances/oca-1/routes" && authorized => {
+                self.routes(stream, &request.body);
+            }
             "GET" if path.starts_with("/v1/appliances/oca-1/plan?wait=") => {
                 self.plan(stream, request.tag.as_deref());
             }
@@ -275,6 +311,44 @@ impl Shared {
         drop(state);
         self.changed.notify_all();
         answer(stream, "200 OK", None, &said);
+    }
+
+    fn routes(&self, stream: TcpStream, body: &[u8]) {
+        let batch: RouteBatch = serde_json::from_slice(body).unwrap();
+        let mut state = self.state.lock().unwrap();
+        if batch.number == state.next_batch || batch.reset {
+            state.next_batch = batch.number + 1;
+            if batch.reset {
+                state.unconfirmed = state.routes.keys().cloned().collect();
+            }
+            for prefix in batch.announced.iter().flat_map(|g| &g.prefixes) {
+                state.unconfirmed.remove(&prefix.to_string());
+            }
+            for group in &batch.announced {
+                let routes = group
+                    .prefixes
+                    .iter()
+                    .map(|p| (p.to_string(), group.attributes.clone()));
+                state.routes.extend(routes);
+            }
+            for prefix in &batch.withdrawn {
+                state.routes.remove(&prefix.to_string());
+            }
+        }
+        if batch.complete {
+            for prefix in std::mem::take(&mut state.unconfirmed) {
+                state.routes.remove(&prefix);
+            }
+        }
+        let next = state.next_batch;
+        state.batches.push(batch);
+        let lost = state.lose_answers > 0;
+        state.lose_answers = state.lose_answers.saturating_sub(1);
+        drop(state);
+        self.changed.notify_all();
+        if !lost {
+            answer(stream, "200 OK", None, &RouteBatchAnswer { next });
+        }
     }
 
     fn plan(&self, stream: TcpStream, tag: Option<&str>) {

@@ -8,6 +8,7 @@
 )]
 
 mod bad_drive;
+mod bgp;
 mod control;
 mod drives;
 mod world;

@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -337,6 +337,16 @@ impl Appliance {
         self.running.url("admin", path)
     }
 
+    /// Where BGP neighbours connect.
+    pub fn bgp(&self) -> SocketAddr {
+        self.running.ready["bgp"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Where routers tell by BMP.
+    pub fn bmp(&self) -> SocketAddr {
+        self.running.ready["bmp"].as_str().unwrap().parse().unwrap()
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -448,6 +458,11 @@ pub fn try_get(url: &str) -> Option<Answer> {
     Some(parse(url, &text))
 }
 
+/// POST without a body.
+pub fn post(url: &str) -> Answer {
+    exchange("POST", url, "content-length: 0\r\n")
+}
+
 /// GET, perhaps of a range, over a connection of its own.
 pub fn get(url: &str, range: Option<&str>) -> Answer {
     get_with(
@@ -458,13 +473,14 @@ pub fn get(url: &str, range: Option<&str>) -> Answer {
 
 /// GET with these header lines more.
 pub fn get_with(url: &str, more: &str) -> Answer {
+    exchange("GET", url, more)
+}
+
+fn exchange(method: &str, url: &str, more: &str) -> Answer {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n"
-    )
-    .unwrap();
+    let request = format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut text = Vec::new();
     stream.read_to_end(&mut text).unwrap();
     parse(url, &text)

@@ -111,8 +111,24 @@ pub struct UnpublishArgs {
 pub enum SiteCommand {
     /// Makes a site, or replaces what is known of it.
     Put(PutSiteArgs),
+    /// Gives sites their networks from a coverage file.
+    Coverage(CoverageArgs),
     /// Lists all sites.
     List(ControlArgs),
+}
+
+/// Arguments of `site coverage`.
+#[derive(Debug, clap::Args)]
+pub struct CoverageArgs {
+    /// Lines of `network,site`, or Traffic Router's coverage zone file (JSON), whose zones are sites.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Shows what would change, and changes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The control plane.
+    #[command(flatten)]
+    pub control: ControlArgs,
 }
 
 /// Arguments of `site put`.
@@ -352,6 +368,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args).await?,
         Command::Status(control) => commands::status(&control).await?,
         Command::Site(SiteCommand::Put(args)) => commands::put_site(args).await?,
+        Command::Site(SiteCommand::Coverage(args)) => commands::cover_sites(&args).await?,
         Command::Site(SiteCommand::List(control)) => commands::sites(&control).await?,
         Command::JoinToken(args) => commands::join_token(args).await?,
         Command::Token(args) => commands::token(args).await?,

@@ -2,11 +2,11 @@
 
 use crate::{
     cli::{
-        ApplianceArgs, ControlArgs, ExplainArgs, JoinTokenArgs, PackArgs, PlanCommand, PublishArgs,
-        PutSiteArgs, TokenArgs, UnpublishArgs, VerifyArgs, id_from,
+        ApplianceArgs, ControlArgs, CoverageArgs, ExplainArgs, JoinTokenArgs, PackArgs, PlanCommand,
+        PublishArgs, PutSiteArgs, TokenArgs, UnpublishArgs, VerifyArgs, id_from,
     },
     client::Client,
-    explain, fleet,
+    coverage, explain, fleet,
     pack::{self, Input, Length, PackRequest, PackedTitle},
     profiles,
     progress::Progress,
@@ -156,6 +156,25 @@ pub async fn put_site(args: PutSiteArgs) -> anyhow::Result<()> {
     };
     let site = client(&args.control)?.put_site(&site).await?;
     print!("{}", fleet::sites(&[site]));
+    Ok(())
+}
+
+/// `site coverage`: prints the sites that change.
+pub async fn cover_sites(args: &CoverageArgs) -> anyhow::Result<()> {
+    let place = || args.file.display().to_string();
+    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", place()))?;
+    let file = coverage::parse(&text).with_context(place)?;
+    let client = client(&args.control)?;
+    let changed = coverage::changed(&file, &client.sites().await?).with_context(place)?;
+    if !args.dry_run {
+        for site in &changed {
+            client.put_site(site).await?;
+        }
+    }
+    match changed.len() {
+        0 => println!("every site has these networks already"),
+        _ => print!("{}", fleet::sites(&changed)),
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod commands;
+pub mod coverage;
 pub mod demo;
 pub mod digests;
 pub mod explain;
