@@ -55,6 +55,7 @@ macro_rules! id {
             }
         }
         impl std::borrow::Borrow<str> for $name {
+            #[inline]
             fn borrow(&self) -> &str {
                 &self.0
             }

@@ -242,7 +242,7 @@ async fn first_admin(store: &Store, data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Finds lost appliances twice a report interval, and forgets what is too old once an hour.
+/// Finds lost appliances twice a report interval; once an hour tells steering what is drawn and forgets what is too old.
 async fn janitor(registry: Arc<Registry>, report_seconds: u64) {
     let mut tick = tokio::time::interval(Duration::from_millis(report_seconds.min(REPORT_SECONDS) * 500));
     let mut pruned = None;
@@ -258,6 +258,9 @@ async fn janitor(registry: Arc<Registry>, report_seconds: u64) {
         pruned = Some(hour);
         if let Err(e) = registry.store().prune(hour, limits::KEEP_HOURS).await {
             tracing::error!(error = %e, "cannot forget old demand");
+        }
+        if let Err(e) = registry.note_demand(hour).await {
+            tracing::error!(error = %e, "cannot tell steering what was drawn");
         }
         if let Err(e) = registry.forget_versions().await {
             tracing::error!(error = %e, "cannot forget old versions of titles");

@@ -52,6 +52,8 @@ pub struct Fleet {
     titles: BTreeMap<TitleId, Title>,
     dictionary: Dictionary,
     known: Known,
+    /// What viewers drew of each title in the last day.
+    demand: BTreeMap<TitleId, Bytes>,
 }
 
 impl Fleet {
@@ -65,6 +67,7 @@ impl Fleet {
             titles: BTreeMap::new(),
             dictionary: Dictionary::default(),
             known: Known::default(),
+            demand: BTreeMap::new(),
         }
     }
 
@@ -232,6 +235,21 @@ impl Fleet {
             title.size.0 += object.size.0;
         }
         self.titles.insert(title.row.id.clone(), title);
+    }
+
+    /// Sets what was drawn of objects in the last day: steering spreads hot titles by it. An object that several titles
+    /// share counts for the first of them.
+    pub fn set_demand(&mut self, drawn: &[(ObjectDigest, Bytes)]) {
+        let mut demand: BTreeMap<TitleId, Bytes> = BTreeMap::new();
+        for (object, bytes) in drawn.iter().filter(|(_, bytes)| bytes.0 > 0) {
+            if let Some(title) = self.known.title_of(object) {
+                demand.entry(title.clone()).or_default().0 += bytes.0;
+            }
+        }
+        if self.demand != demand {
+            self.demand = demand;
+            self.generation += 1;
+        }
     }
 
     /// Every object that is kept.

@@ -34,6 +34,9 @@ use std::{
 };
 use tokio::sync::{Mutex, watch};
 
+/// How far back demand counts as a title's heat.
+const HOURS_OF_A_DAY: i64 = 24;
+
 /// What only the change whose turn it is may look at.
 struct Turn {
     /// Highest number ever published.
@@ -176,6 +179,16 @@ impl Registry {
                 tracing::warn!(appliance = %id, "lost: it has missed its reports");
                 this.apply(|fleet| fleet.set_lost(id));
             }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tells steering what was drawn of each title in the day before `hour`.
+    pub async fn note_demand(self: &Arc<Self>, hour: Hour) -> Result<(), Refusal> {
+        self.unbroken(move |this| async move {
+            let drawn = this.store.object_bytes(Hour(hour.0 - HOURS_OF_A_DAY)).await?;
+            this.apply(|fleet| fleet.set_demand(&drawn));
             Ok(())
         })
         .await

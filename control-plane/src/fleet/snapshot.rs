@@ -2,7 +2,6 @@
 
 use super::Fleet;
 use cdn_types::{
-    Bytes,
     api::v1::{FleetSnapshot, TitleView},
     time::Timestamp,
 };
@@ -24,7 +23,7 @@ impl Fleet {
             hls: title.row.hls.clone(),
             dash_path: title.row.dash_path.clone(),
             dash: title.row.dash.clone(),
-            demand: Bytes(0),
+            demand: self.demand.get(&title.row.id).copied().unwrap_or_default(),
         });
         FleetSnapshot {
             generation: self.generation,

@@ -158,3 +158,39 @@ fn overdue_are_those_who_reported_once_and_not_lately() {
     fleet.set_lost(&overdue[0]);
     assert!(fleet.overdue(long, patience).is_empty());
 }
+
+#[test]
+fn steering_is_told_what_was_drawn_of_a_title_when_that_has_changed() {
+    let mut fleet = fleet();
+    let title = TitleRow {
+        id: TitleId::new("film").unwrap(),
+        version: "1".into(),
+        name: "Film".into(),
+        duration_ms: 1,
+        hls_path: "master.m3u8".into(),
+        dash_path: "manifest.mpd".into(),
+        hls: String::new(),
+        dash: String::new(),
+    };
+    let known = |n: u8| KnownObject {
+        title: title.id.clone(),
+        version: title.version.clone(),
+        current: true,
+        path: format!("{n}.mp4"),
+        digest: object(n),
+        size: Bytes(1),
+    };
+    fleet.put_title(title.clone(), &[known(1), known(2)]);
+    let demand = |fleet: &Fleet| fleet.snapshot(Timestamp::UNIX_EPOCH, "").titles[0].demand;
+    assert_eq!(demand(&fleet), Bytes(0));
+    let drawn = [
+        (object(1), Bytes(5)),
+        (object(2), Bytes(7)),
+        (object(9), Bytes(1)),
+    ];
+    let before = fleet.generation();
+    fleet.set_demand(&drawn);
+    assert_eq!((demand(&fleet), fleet.generation()), (Bytes(12), before + 1));
+    fleet.set_demand(&drawn);
+    assert_eq!(fleet.generation(), before + 1, "nothing new wakes nobody");
+}

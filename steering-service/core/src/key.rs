@@ -50,8 +50,10 @@ const LAYOUT: [(KeyName, u32); 11] = [
     (KeyName::Copy, 1),
     (KeyName::Rendezvous, 40),
 ];
+/// Bits of what tells siblings apart.
+const SCORE_BITS: u32 = 1 + 40;
 /// Bits after the keys that the network and policy decide.
-const BELOW_ROUTES: u32 = 2 + 4 + 12 + 1 + 40;
+const BELOW_ROUTES: u32 = 2 + 4 + 12 + SCORE_BITS;
 
 /// Place of appliances of the same region without a route, behind all classes.
 pub const SAME_REGION: u8 = 14;
@@ -85,17 +87,11 @@ pub struct Fields {
     pub short: u8,
     /// Distance in steps, up to [`FARTHEST`].
     pub distance: u16,
-    /// The title is dealt out in its site, but not to it.
-    pub no_copy: bool,
-    /// Rendezvous score, finite and positive; more is better.
-    pub score: f64,
 }
 
 impl Key {
     /// Packs the fields.
     pub fn new(f: &Fields) -> Self {
-        // Positive floats sort as their bits do; the sign bit is dropped and the last 23 bits of 63.
-        let score = !(f.score.to_bits() >> 23) & ((1 << 40) - 1);
         let mut key = u128::from(!f.pinned);
         let mut put = |bits: u32, value: u64| key = key << bits | u128::from(value);
         put(4, f.class.min(15).into());
@@ -106,9 +102,18 @@ impl Key {
         put(2, f.headroom.min(3).into());
         put(4, f.short.min(15).into());
         put(12, f.distance.min(FARTHEST).into());
-        put(1, f.no_copy.into());
-        put(40, score);
-        Self(key)
+        Self(key << SCORE_BITS)
+    }
+    /// The same with what tells siblings apart: whether the title is dealt out in the site, but not to it, and the
+    /// rendezvous score, finite and positive.
+    pub fn with_score(self, no_copy: bool, score: f64) -> Self {
+        // Positive floats sort as their bits do; the sign bit is dropped and the last 23 bits of 63.
+        let score = !(score.to_bits() >> 23) & ((1 << 40) - 1);
+        Self(self.0 >> SCORE_BITS << SCORE_BITS | u128::from(no_copy) << 40 | u128::from(score))
+    }
+    /// Whether it is better or the same before scores are looked at.
+    pub fn no_worse_before_score(self, other: Self) -> bool {
+        self.0 >> SCORE_BITS <= other.0 >> SCORE_BITS
     }
     /// Whether the keys up to MED are better than another's.
     pub fn better_route(self, other: Self) -> bool {
@@ -146,9 +151,11 @@ mod tests {
         headroom: 1,
         short: 1,
         distance: 7,
-        no_copy: false,
-        score: 2.0,
     };
+
+    fn key(fields: Fields) -> Key {
+        Key::new(&fields).with_score(false, 2.0)
+    }
 
     #[test]
     fn each_key_outweighs_all_after_it() {
@@ -172,7 +179,8 @@ mod tests {
             Fields { short: 0, ..PLAIN },
             Fields { distance: 6, ..PLAIN },
         ];
-        let worst_after = Fields {
+        let worst_after_pin = Fields {
+            pinned: false,
             class: 15,
             prefix_len: 0,
             preference: i16::MIN,
@@ -181,51 +189,38 @@ mod tests {
             headroom: 3,
             short: 15,
             distance: FARTHEST,
-            no_copy: true,
-            score: 1e-9,
-            ..PLAIN
         };
-        let plain = Key::new(&PLAIN);
-        for (at, fields) in better.iter().enumerate() {
-            let key = Key::new(fields);
-            assert!(key < plain);
+        let plain = key(PLAIN);
+        for (at, fields) in better.into_iter().enumerate() {
+            let key = Key::new(&fields).with_score(true, 1e-9);
+            assert!(key < plain && key.no_worse_before_score(plain));
             assert_eq!(key.differs(plain) as usize, at);
             assert_eq!(key.better_route(plain), at < 6);
         }
         assert!(
-            Key::new(&Fields {
+            key(Fields {
                 pinned: true,
-                ..worst_after
+                ..worst_after_pin
             }) < plain
         );
-        assert!(Key::new(&worst_after) > plain);
-        assert_eq!(
-            plain.differs(Key::new(&Fields {
-                no_copy: true,
-                ..PLAIN
-            })),
-            KeyName::Copy
-        );
-        assert_eq!(
-            plain.differs(Key::new(&Fields { score: 1.0, ..PLAIN })),
-            KeyName::Rendezvous
-        );
+        assert!(key(worst_after_pin) > plain);
+        let scored = |no_copy, score| Key::new(&PLAIN).with_score(no_copy, score);
+        assert_eq!(plain.differs(scored(true, 2.0)), KeyName::Copy);
+        assert_eq!(plain.differs(scored(false, 1.0)), KeyName::Rendezvous);
         assert_eq!(plain.differs(plain), KeyName::Id);
-        assert!(Key::new(&Fields { score: 1e30, ..PLAIN }) < Key::new(&Fields { score: 1e29, ..PLAIN }));
+        assert!(scored(false, 1e30) < scored(false, 1e29) && scored(false, 1e-30) < scored(true, 1e30));
+        assert!(scored(true, 1.0).no_worse_before_score(plain));
     }
 
     #[test]
     fn the_layout_fills_the_number() {
         assert_eq!(LAYOUT.iter().map(|(_, bits)| bits).sum::<u32>(), 128);
-        let key = Key::new(&PLAIN);
+        let key = key(PLAIN);
+        let part = |name| key.part(name);
         assert_eq!(
-            (
-                key.part(KeyName::Pin),
-                key.part(KeyName::Class),
-                key.part(KeyName::Med)
-            ),
+            (part(KeyName::Pin), part(KeyName::Class), part(KeyName::Med)),
             (1, 1, 10)
         );
-        assert_eq!((key.part(KeyName::Headroom), key.part(KeyName::Distance)), (1, 7));
+        assert_eq!((part(KeyName::Headroom), part(KeyName::Distance)), (1, 7));
     }
 }

@@ -251,7 +251,6 @@ impl<'a> Pass<'a> {
     fn entry(&self, ix: ApplianceIx, route: Option<&Candidate>, effect: Effect) -> Ranked {
         let standing = self.index.standing(ix);
         let tier = self.tier(standing.site, route);
-        let (no_copy, score) = self.score(ix);
         let short = match self.measured.iter().find(|(seed, _)| *seed == standing.seed) {
             Some((_, step)) => self.enough.saturating_sub(*step),
             None => 0, // not known: worth a try
@@ -270,8 +269,6 @@ impl<'a> Pass<'a> {
             headroom: standing.headroom as u8,
             short,
             distance: self.distance(standing.site),
-            no_copy,
-            score,
         };
         if let Some(route) = route {
             fields.class = self.index.policy().class_place(route.class);
@@ -285,7 +282,7 @@ impl<'a> Pass<'a> {
         }
         Ranked {
             key: Key::new(&fields),
-            score,
+            score: 0.0, // once it is known who needs one
             appliance: ix,
             tier,
             headroom: standing.headroom,
@@ -337,9 +334,15 @@ impl<'a> Pass<'a> {
                 .then_with(|| order(a.appliance).cmp(&order(b.appliance)))
         };
         let (entries, limit) = (&mut ranking.entries, self.options.limit);
-        if self.options.current.is_none() && limit < entries.len() / 4 {
-            entries.select_nth_unstable_by(limit, compare);
-            entries.truncate(limit);
+        if !self.options.complete && self.options.current.is_none() && limit < entries.len() {
+            // Only those that may get into the answer need a score.
+            let (_, next, _) = entries.select_nth_unstable_by_key(limit.saturating_sub(1), |e| e.key);
+            let last = next.key;
+            entries.retain(|e| e.key.no_worse_before_score(last));
+        }
+        for entry in entries.iter_mut() {
+            let (no_copy, score) = self.score(entry.appliance);
+            (entry.key, entry.score) = (entry.key.with_score(no_copy, score), score);
         }
         entries.sort_unstable_by(compare);
         if let Some(current) = self.options.current {
