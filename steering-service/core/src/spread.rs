@@ -31,8 +31,9 @@ pub struct Spread {
     hot: usize,
     /// For each site and hot title the end of its parts; they begin where those before end.
     ends: Vec<u32>,
-    /// Only of titles that are on another sibling than the first by score, or on several.
-    parts: Vec<(ApplianceIx, f64)>,
+    /// Siblings and how much of the title each was dealt; only of titles that are on another sibling than the first by
+    /// score, or on several.
+    parts: Vec<(ApplianceIx, f32)>,
 }
 
 impl Spread {
@@ -72,7 +73,7 @@ impl Spread {
     }
 
     /// The siblings of a site among which a title is dealt out; empty when its rendezvous score says it all.
-    pub fn parts(&self, site: SiteIx, title: TitleIx) -> &[(ApplianceIx, f64)] {
+    pub fn parts(&self, site: SiteIx, title: TitleIx) -> &[(ApplianceIx, f32)] {
         let Some(Some(place)) = self.place.get(title.0 as usize) else {
             return &[];
         };
@@ -119,7 +120,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn deal(&mut self, title: &Title, holders: &[u64], parts: &mut Vec<(ApplianceIx, f64)>) {
+    fn deal(&mut self, title: &Title, holders: &[u64], parts: &mut Vec<(ApplianceIx, f32)>) {
         let score = |a: &Appliance| rendezvous::score(title.seed, a.seed, a.weight);
         let mut order: Vec<(f64, usize)> = (0..self.siblings.len())
             .filter(|s| bits::has(holders, self.siblings[*s].0.0))
@@ -134,7 +135,7 @@ impl<'a> Table<'a> {
         for (_, s) in &order {
             let part = rest.min(self.left[*s]);
             if part >= LEAST_PART * whole || part == rest {
-                parts.push((self.siblings[*s].0, part));
+                parts.push((self.siblings[*s].0, (part / whole) as f32));
                 self.left[*s] -= part;
                 rest -= part;
             }
@@ -149,8 +150,8 @@ impl<'a> Table<'a> {
             let ix = self.siblings[most].0;
             self.left[most] -= rest;
             match parts[begin..].iter_mut().find(|(a, _)| *a == ix) {
-                Some((_, part)) => *part += rest,
-                None => parts.push((ix, rest)),
+                Some((_, part)) => *part += (rest / whole) as f32,
+                None => parts.push((ix, (rest / whole) as f32)),
             }
         }
         if parts[begin..].len() == 1 && parts[begin].0 == self.siblings[first].0 {

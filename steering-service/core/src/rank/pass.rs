@@ -93,7 +93,7 @@ struct Pass<'a> {
     enough: u8,
     matches: &'a [Match],
     /// The site asked for last and how the title is dealt out there: siblings come one after the other.
-    dealt: Cell<(SiteIx, &'a [(ApplianceIx, f64)])>,
+    dealt: Cell<(SiteIx, &'a [(ApplianceIx, f32)])>,
 }
 
 impl<'a> Pass<'a> {
@@ -297,7 +297,10 @@ impl<'a> Pass<'a> {
         match parts.iter().find(|(sibling, _)| *sibling == ix) {
             Some((_, part)) => {
                 let title = self.title_seed.with(self.viewer);
-                (false, rendezvous::weighted(title, standing.seed, *part))
+                (
+                    false,
+                    rendezvous::weighted(title, standing.seed, f64::from(*part)),
+                )
             }
             None => {
                 let score = rendezvous::score(self.title_seed, standing.seed, standing.weight);
@@ -306,7 +309,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn parts(&self, site: SiteIx) -> &'a [(ApplianceIx, f64)] {
+    fn parts(&self, site: SiteIx) -> &'a [(ApplianceIx, f32)] {
         let (last, parts) = self.dealt.get();
         if last == site {
             return parts;
