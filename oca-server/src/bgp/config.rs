@@ -207,8 +207,8 @@ mod tests {
             "a.toml:12: bgp.neighbors.as: 0 is not from 1",
             "a.toml:13: bgp.neighbors.class: `pni` is none of",
             "a.toml:14: bgp.neighbors.prefixlimit: there is no such key; did you mean prefix_limit?",
-            "a.toml:18: bgp.neighbors.bmp: `all` is none of",
-            "a.toml:20: bgp.neighbors.address: 192.0.2.2 is another neighbour's already",
+            "a.toml:19: bgp.neighbors.bmp: `all` is none of",
+            "a.toml:21: bgp.neighbors.address: 192.0.2.2 is another neighbour's already",
             "a.toml: bgp.local_as: give the AS number",
         ];
         for e in expected {

@@ -160,8 +160,7 @@ impl Task {
             match action {
                 Action::Send(message) => {
                     if !self.send(&message).await {
-                        self.connection = None;
-                        todo.clear();
+                        self.connection = None; // what else is to be sent goes nowhere; what is to be done is done
                         todo.extend(self.session.closed(self.now()));
                     }
                 }

@@ -206,7 +206,12 @@ impl Station {
             add_path: self.peers.get(&peer.key).copied().unwrap_or_default(),
         };
         let mut update = update::read(body, &rules).map_err(|_| End::Update)?;
-        self.number(peer.key, &mut update.withdrawn);
+        let known = |nlri: &mut Nlri| {
+            let number = self.paths.get(&(peer.key, nlri.path));
+            nlri.path = number.copied().unwrap_or(0);
+            number.is_some()
+        };
+        update.withdrawn.retain_mut(known);
         self.number(peer.key, &mut update.announced);
         self.count(&update);
         let mut rib = self.speaker.rib();
@@ -214,7 +219,8 @@ impl Station {
         if !update.announced.is_empty() {
             rib.announce(self.index, &update.announced, &update.attributes);
         }
-        match rib.received(self.index) > self.config().prefix_limit {
+        let most = self.config().prefix_limit;
+        match rib.received(self.index) > most || self.paths.len() > most {
             true => Err(End::Limit),
             false => Ok(()),
         }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use oca_core::bgp::{
     Families, Family,
     attributes::Reading,
+    bmp,
     filter::Filter,
     frame,
     nlri::Nlri,
@@ -20,8 +21,8 @@ use oca_core::bgp::{
 use std::collections::BTreeSet;
 
 /// The body of an UPDATE, after an octet that says how the session reads it: what is taken keeps the table's books
-/// right, and where bgpkit finds nothing wrong it finds the same prefixes. The same octets as a stream, an OPEN and a
-/// NOTIFICATION harm nobody.
+/// right, and where bgpkit finds nothing wrong it finds the same prefixes. The same octets as a stream of BGP or BMP, an
+/// OPEN and a NOTIFICATION harm nobody.
 pub fn bgp_update(bytes: &[u8]) {
     let Some((how, body)) = bytes.split_first() else {
         return;
@@ -39,6 +40,9 @@ pub fn bgp_update(bytes: &[u8]) {
     };
     let _ = codec::read_open(body);
     let _ = codec::read_notification(body);
+    if let Ok(Some(len)) = bmp::first(body) {
+        let _ = bmp::read(&body[..len]);
+    }
     if let Ok(Some((_, len))) = frame::first(body) {
         assert!((frame::HEADER..=frame::MOST.min(body.len())).contains(&len));
     }

@@ -350,6 +350,21 @@ fn malformed_updates_cost_their_routes_or_the_session_and_never_the_process() {
 }
 
 #[test]
+fn a_neighbour_that_is_gone_before_it_hears_why_takes_its_routes_along() {
+    let control = FakeControl::start();
+    let appliance = Appliance::start(&control, &config("127.78.16.1", "127.78.16.2", ""));
+    for _ in 0..5 {
+        let mut speaker = Speaker::establish("127.78.16.2", appliance.bgp());
+        let prefix = ["11.1.0.0/16".parse().unwrap()];
+        speaker.update(&announcement(&prefix, &[64500], &[]));
+        until_heard(&control, &["11.1.0.0/16"]);
+        speaker.update(&[0, 9, 0, 0]);
+        speaker.reset();
+        until_heard(&control, &[]);
+    }
+}
+
+#[test]
 fn batches_that_are_lost_or_forgotten_are_told_again() {
     let control = FakeControl::start();
     let appliance = Appliance::start(&control, &config("127.78.7.1", "127.78.7.2", ""));

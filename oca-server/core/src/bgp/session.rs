@@ -151,8 +151,8 @@ impl Session {
 
     /// Whether the neighbour has told its table of every family.
     pub fn is_told(&self) -> bool {
-        let families = self.peer.as_ref().map(|p| p.open.families);
-        self.state == State::Established && families == Some(self.told)
+        let peer = self.peer.as_ref().filter(|_| self.state == State::Established);
+        peer.is_some_and(|p| p.open.families.iter().all(|f| self.told.has(f)))
     }
 
     /// When [`tick`](Self::tick) is due.
@@ -324,8 +324,11 @@ impl Session {
         actions
     }
 
-    /// The connection is gone.
+    /// The connection is gone. After the end of the session that says nothing new.
     pub fn closed(&mut self, now: Duration) -> Vec<Action> {
+        if matches!(self.state, State::Idle | State::Active) {
+            return Vec::new();
+        }
         let why = "the connection has ended".to_owned();
         self.close(now, true, why).into_iter().collect()
     }

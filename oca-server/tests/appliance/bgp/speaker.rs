@@ -63,6 +63,12 @@ impl Speaker {
         self.write(&frame::message(2, body));
     }
 
+    /// Ends the connection by a reset, at once.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     pub fn write(&mut self, octets: &[u8]) {
         self.stream.write_all(octets).unwrap();
     }

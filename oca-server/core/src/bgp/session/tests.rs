@@ -251,7 +251,7 @@ fn too_many_prefixes_end_the_session_and_keep_the_neighbour_away_for_a_while() {
         (sent(&actions), kept(&actions)),
         (Some((6, 1)), Some(Families::default()))
     );
-    assert_eq!(s.state(), State::Idle);
+    assert_eq!((s.closed(SECOND), s.state()), (vec![], State::Idle));
     assert_eq!(
         s.connected(2 * SECOND),
         Admission::Refused(Notification::new(6, 5))
