@@ -6,7 +6,7 @@ use crate::{
 };
 use cdn_types::{BitsPerSecond, Bytes, Hour, PlanNumber, RegionId, TitleId, time::Date};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive, evaluate::replay::Cell, halves::Half};
+use fill_core::{Policy, evaluate::replay::Cell, halves::Half};
 use std::path::PathBuf;
 
 /// Seed unless another is given. It is kept from night to night, since another seed is another hashing.
@@ -42,6 +42,12 @@ pub enum Command {
     Import(ImportArgs),
     /// Writes what a model may know of every object and region before a day, as Parquet: lags, means, other regions' demand.
     Features(FeaturesArgs),
+    /// Trains the learnt nightly forecast, judges it by the last two weeks, and writes it to a file.
+    Train(TrainArgs),
+    /// Writes what each object is expected to draw of a day in each region, as CSV.
+    Predict(PredictArgs),
+    /// Says why an object is expected to draw what it is.
+    Explain(ExplainArgs),
     /// Sets forecasts against demand that came, beside simple methods and an oracle.
     #[command(subcommand)]
     Evaluate(Evaluation),
@@ -172,6 +178,93 @@ pub struct EvaluationArgs {
     pub seed: u64,
 }
 
+/// What is known of titles beside catalogue and demand.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServiceArgs {
+    /// Facts of titles, CSV; see docs/formats/planner.md.
+    #[arg(long, value_name = "FILE")]
+    pub titles: Option<PathBuf>,
+    /// Launch calendar, CSV with the columns title,region,instant,expected.
+    #[arg(long, value_name = "FILE")]
+    pub launches: Option<PathBuf>,
+}
+
+/// Demand from files, or from a history on disk.
+#[derive(Debug, Args)]
+pub struct PastArgs {
+    /// Demand history, CSV with the columns hour,region,object,requests,bytes; several files are added up.
+    #[arg(long, num_args = 1.., required_unless_present = "history")]
+    pub demand: Vec<PathBuf>,
+    /// Demand history kept by `fill-planner history add` or `run --state` (its folder `history`), instead of files.
+    #[arg(long, value_name = "DIR", conflicts_with = "demand")]
+    pub history: Option<PathBuf>,
+    /// The catalogue, JSON as GET /v1/catalogue gives it.
+    #[arg(long)]
+    pub catalog: PathBuf,
+    /// What is known of titles.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// What is learnt from.
+    #[command(flatten)]
+    pub past: PastArgs,
+    /// The day to forecast; nothing of that day (universal time) or later is learnt from. Default: the day after the newest demand.
+    #[arg(long)]
+    pub date: Option<Date>,
+    /// Storage of a region's site that forecasts are judged by, in percent of the catalogue's bytes.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub storage: u16,
+    /// Seed of growing.
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    pub seed: u64,
+    /// File to write the model to.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What `predict` and `explain` share.
+#[derive(Debug, Args)]
+pub struct ForecastArgs {
+    /// What is known.
+    #[command(flatten)]
+    pub past: PastArgs,
+    /// The day to forecast. Demand of that day (universal time) and later is not looked at.
+    #[arg(long)]
+    pub date: Date,
+    /// The model, as `train` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+}
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// What is forecast from.
+    #[command(flatten)]
+    pub forecast: ForecastArgs,
+    /// File to write; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Digest of an object of the catalogue, or id of a title.
+    #[arg(value_name = "OBJECT")]
+    pub object: String,
+    /// The region.
+    #[arg(long, value_name = "ID")]
+    pub region: RegionId,
+    /// What is forecast from.
+    #[command(flatten)]
+    pub forecast: ForecastArgs,
+}
+
 /// Arguments of `evaluate nights`.
 #[derive(Debug, Args)]
 pub struct NightsArgs {
@@ -181,12 +274,9 @@ pub struct NightsArgs {
     /// The catalogue: JSON as GET /v1/catalogue gives it, or a table (CSV, Parquet).
     #[arg(long)]
     pub catalog: PathBuf,
-    /// Facts of titles, CSV.
-    #[arg(long)]
-    pub titles: Option<PathBuf>,
-    /// Launch calendar, CSV with the columns title,region,instant,expected.
-    #[arg(long)]
-    pub launches: Option<PathBuf>,
+    /// What is known of titles.
+    #[command(flatten)]
+    pub service: ServiceArgs,
     /// Storage of a region's site, in percent of the catalogue's bytes, by comma.
     #[arg(long, value_delimiter = ',', default_value = "10,20", value_parser = clap::value_parser!(u16).range(1..=400))]
     pub storage: Vec<u16>,
@@ -353,9 +443,15 @@ pub struct MethodArgs {
     /// Seed of hashing and ties; keep it from night to night.
     #[arg(long, default_value_t = DEFAULT_SEED)]
     pub seed: u64,
-    /// Forecast.
-    #[arg(long, value_enum, default_value_t = Method::DecayedMean)]
-    pub method: Method,
+    /// Forecast. Default: `boosted` with --model, `auto` with --state, else `decayed-mean`.
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Model for `boosted`, as `train` writes it; `run --state` keeps one of its own.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// What is known of titles; only learnt forecasts look at it.
+    #[command(flatten)]
+    pub service: ServiceArgs,
     /// What must and must not be where, shared links and how titles are cut, JSON; see docs/formats/planner.md.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
@@ -374,20 +470,15 @@ impl MethodArgs {
 /// Forecasts to choose from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Method {
+    /// The learnt one, if it did not do worse than the decayed mean in the last two weeks; else that one. Trains its model anew when it
+    /// is two weeks old.
+    Auto,
+    /// The learnt one.
+    Boosted,
     /// Weekday-aware decayed mean.
     DecayedMean,
     /// The same day last week.
     SeasonalNaive,
-}
-
-impl Method {
-    /// The predictor.
-    pub fn predictor(self) -> Box<dyn Predictor + Send> {
-        match self {
-            Self::DecayedMean => Box::new(DecayedMean::default()),
-            Self::SeasonalNaive => Box::new(SeasonalNaive),
-        }
-    }
 }
 
 /// A day as the command line names it.
