@@ -90,7 +90,7 @@ pub fn choose(
                     ));
                 }
             };
-            boosted(&file, service()?, history)
+            boosted(&file, args, service()?, history)
         }
         (Method::Auto, Some(state)) => auto::choose(args, state, service()?, history, fleet),
         (Method::Auto, None) => Err(PlannerError::Usage(
@@ -100,14 +100,30 @@ pub fn choose(
 }
 
 /// The learnt forecast of a model file.
-fn boosted(file: &Path, service: Arc<Service>, history: &History) -> Result<Chosen, PlannerError> {
+fn boosted(
+    file: &Path,
+    args: &MethodArgs,
+    service: Arc<Service>,
+    history: &History,
+) -> Result<Chosen, PlannerError> {
     let model: ModelFile<NightlyModel> = ModelFile::read(file, KIND)?;
+    let calendar = (model.model.calendar, args.service.launches.is_some());
     let mut chosen = learnt(model, service, history);
     if chosen.figures.model_age_days.is_some_and(|age| age < 0) {
         chosen.warnings.push(format!(
             "{} has learnt from demand that is not over yet: what it forecasts is no forecast",
             file.display()
         ));
+    }
+    let file = file.display();
+    match calendar {
+        (true, false) => chosen.warnings.push(format!(
+            "{file} was trained with a launch calendar, and --launches gives none: launches are not expected"
+        )),
+        (false, true) => chosen.warnings.push(format!(
+            "{file} was trained without launch calendar: --launches is not looked at"
+        )),
+        _ => {}
     }
     Ok(chosen)
 }

@@ -23,7 +23,10 @@ use std::fmt::Write as _;
 pub fn train(args: &TrainArgs) -> Result<(), PlannerError> {
     let (history, catalogue) = past(&args.past, args.date)?;
     let service = args.past.service.service(&catalogue)?;
-    let panel = service.panel(&history).ok_or(TrainError::Empty)?;
+    let panel = service.panel(&history).ok_or(TrainError::TooShort {
+        days: 0,
+        least: walk::least_days(1),
+    })?;
     let storage = Storage(vec![f64::from(args.storage) / 100.0; panel.regions.len()]);
     let calendar = args.past.service.launches.is_some();
     let model = grow(&panel, calendar, &storage, args.seed)?;

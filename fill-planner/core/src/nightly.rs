@@ -225,10 +225,13 @@ impl Nights {
         let sessions = bytes / past.session();
         Outlook {
             bytes,
-            quantiles: model
-                .doubt
-                .of(age_group(age), sessions)
-                .map(|q| ((sessions + HALF) * q - HALF).max(0.0) * past.session()),
+            quantiles: model.doubt.of(age_group(age), sessions).map(|q| {
+                if sessions > 0.0 {
+                    ((sessions + HALF) * q - HALF).max(0.0) * past.session()
+                } else {
+                    0.0
+                }
+            }),
         }
     }
 

@@ -38,6 +38,13 @@ pub const YARDSTICK: &str = "seasonal naive";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storage(pub Vec<f64>);
 
+impl Storage {
+    /// Of a region; its demand counts only where something is stored.
+    fn of(&self, region: usize) -> f64 {
+        self.0.get(region).copied().unwrap_or(0.0)
+    }
+}
+
 /// A model, and the nights that judged the one before it.
 #[derive(Debug)]
 pub struct Trained {
@@ -114,6 +121,7 @@ pub fn judge(
         out.push(NightScore {
             date: past.date(),
             bytes: (0..panel.regions.len())
+                .filter(|r| storage.of(*r) > 0.0)
                 .flat_map(came)
                 .map(|b| f64::from(*b))
                 .sum(),
@@ -130,7 +138,7 @@ fn served(panel: &Panel, day: usize, expected: &Expected, storage: &Storage) -> 
         let density = |t: usize| f64::from(expected[t]) / panel.titles[t].size as f64;
         let mut order: Vec<usize> = (0..expected.len()).filter(|t| expected[*t] > 0.0).collect();
         order.sort_unstable_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
-        let mut room = catalogue * storage.0.get(region).copied().unwrap_or(0.0);
+        let mut room = catalogue * storage.of(region);
         let came = panel.served.of(day, region);
         let mut bytes = 0.0;
         for t in order {

@@ -213,3 +213,135 @@ fn add_debuts(past: Past<'_>, expected: &mut Expected) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        nightly::{Doubt, GROUPS},
+        service::Launch,
+        trees::{Booster, Ensemble, Member, Scale},
+    };
+    use cdn_types::{
+        Bytes, Hour, TitleId,
+        api::v1::{Catalogue, CatalogueObject, DemandRow},
+        time::Date,
+    };
+
+    /// A model that leaves the plain expectation as it is.
+    fn plain() -> NightlyModel {
+        let booster = Booster {
+            base: 0.0,
+            trees: vec![],
+        };
+        NightlyModel {
+            calendar: true,
+            lead: 1,
+            corrections: [1.0; GROUPS],
+            doubt: Doubt::default(),
+            trees: Ensemble {
+                features: NAMES.map(str::to_owned).to_vec(),
+                members: vec![Member {
+                    scale: Scale::Ratio,
+                    boosters: vec![booster],
+                }],
+                ..Ensemble::default()
+            },
+        }
+    }
+    fn title(name: &str) -> TitleId {
+        TitleId::new(name).unwrap()
+    }
+    fn region() -> RegionId {
+        RegionId::new("r").unwrap()
+    }
+    fn object(t: &str, file: &str) -> ObjectDigest {
+        ObjectDigest::of(format!("{t}/{file}").as_bytes())
+    }
+    fn planned() -> Date {
+        "2026-11-23".parse().unwrap()
+    }
+    const GB: u64 = 1_000_000_000;
+
+    /// Titles of a large and a small file, of which the small one draws a tenth.
+    fn predict(titles: &[&str], rows: &[(&str, i64, u64)], launches: &[(&str, f64, i64)]) -> Forecast {
+        let objects = titles.iter().flat_map(|t| {
+            [("large", 80 * GB), ("small", 20 * GB)].map(|(file, size)| CatalogueObject {
+                digest: object(t, file),
+                size: Bytes(size),
+                title: title(t),
+                path: format!("/t/{t}/v1/{file}.mp4"),
+                media_type: "video/mp4".into(),
+                rendition: Some(file.into()),
+            })
+        });
+        let catalogue = Catalogue {
+            objects: objects.collect(),
+        };
+        let launches: Vec<Launch> = launches
+            .iter()
+            .map(|(t, expected, before)| Launch {
+                title: title(t),
+                region: region(),
+                instant: Hour(Hour::start_of(planned()).0 - 24 * before),
+                expected: *expected,
+            })
+            .collect();
+        let rows: Vec<DemandRow> = rows
+            .iter()
+            .flat_map(|(t, before, bytes)| {
+                [("large", 9), ("small", 1)].map(|(file, part)| DemandRow {
+                    hour: Hour(Hour::start_of(planned()).0 - 24 * before + 23),
+                    region: region(),
+                    object: object(t, file),
+                    requests: 1,
+                    bytes: Bytes(bytes * part / 10),
+                })
+            })
+            .collect();
+        let service = Arc::new(Service::new(&catalogue, &[], &launches));
+        let boosted = Boosted::new("plain".into(), Arc::new(plain()), service, object("", ""));
+        boosted.predict(&History::before(planned(), &rows))
+    }
+
+    /// Three weeks of a title that draws 900 GB a day.
+    fn steady() -> Vec<(&'static str, i64, u64)> {
+        (1..=21).map(|before| ("old", before, 900 * GB)).collect()
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a / b - 1.0).abs() < 0.02
+    }
+
+    #[test]
+    fn a_launch_is_expected_by_its_weight_and_its_files_as_files_like_them() {
+        let mut rows = steady();
+        // A launch of weight 2 drew 100 GB on its first day, ten days ago.
+        rows.push(("former", 10, 100 * GB));
+        let forecast = predict(
+            &["old", "former", "new"],
+            &rows,
+            &[("former", 2.0, 10), ("new", 4.0, 0)],
+        );
+        let of = |t: &str, file: &str| forecast.get(&region(), &object(t, file));
+        assert!(close(of("old", "large"), 810e9), "{}", of("old", "large"));
+        let new = of("new", "large") + of("new", "small");
+        assert!((150e9..250e9).contains(&new), "{new}");
+        assert!(close(of("new", "large") / new, 0.9));
+    }
+
+    #[test]
+    fn what_nobody_announced_may_begin_any_night() {
+        let mut rows = steady();
+        rows.extend([("came", 7, 40 * GB), ("came", 6, 20 * GB)]);
+        let forecast = predict(&["old", "came", "unseen", "also"], &rows, &[]);
+        let of = |t: &str| forecast.get(&region(), &object(t, "large")) / 0.9;
+        // One began in 20 nights, with 40 GB; three titles of like size share that.
+        assert!(close(of("unseen"), 40e9 / 20.0 / 3.0), "{}", of("unseen"));
+        assert_eq!(of("unseen"), of("also"));
+        // Without such a beginning nothing is expected of them, and the plan has its own rule for what nobody has drawn.
+        let none = predict(&["old", "unseen"], &steady(), &[]);
+        assert_eq!(none.get(&region(), &object("unseen", "large")), 0.0);
+        assert_eq!(predict(&["old"], &[], &[]), Forecast::default());
+    }
+}

@@ -1,8 +1,8 @@
 //! How far what came lies from what was expected, learnt from nights that the model had not seen.
 //!
 //! A launch errs by more than a title that is known for weeks, and what draws a session or two is mostly luck. So the ratios of what
-//! came to what was expected are kept by group of ages and by how much was expected; where too few nights tell, those of all
-//! ages do, and then those of all titles.
+//! came to what was expected are kept by group of ages and by how much was expected; where too few nights tell, those of the group
+//! do, whatever was expected, and then those of all titles.
 
 use super::GROUPS;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ pub const LEVELS: [f64; 3] = [0.1, 0.5, 0.9];
 /// Expected sessions that separate small from large.
 const SIZES: [f64; 4] = [1.0, 4.0, 16.0, 64.0];
 /// Ratios without which a quantile says nothing.
-const LEAST: usize = 60;
+const LEAST: usize = 30;
 /// Sessions that are added to both sides: less is not told from nothing.
 const HALF: f64 = 0.5;
 
@@ -22,9 +22,9 @@ type Quantiles = [f64; LEVELS.len()];
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Doubt {
     /// By group of ages and by size; none where too few nights tell.
-    by_age: [[Option<Quantiles>; SIZES.len() + 1]; GROUPS],
-    /// By size.
-    by_size: [Option<Quantiles>; SIZES.len() + 1],
+    by_size: [[Option<Quantiles>; SIZES.len() + 1]; GROUPS],
+    /// By group of ages.
+    by_age: [Option<Quantiles>; GROUPS],
     /// Of all titles.
     all: Quantiles,
 }
@@ -32,8 +32,8 @@ pub struct Doubt {
 impl Default for Doubt {
     fn default() -> Self {
         Self {
-            by_age: Default::default(),
             by_size: Default::default(),
+            by_age: Default::default(),
             all: [1.0; LEVELS.len()],
         }
     }
@@ -46,19 +46,20 @@ impl Doubt {
         for (group, expected, came) in errors {
             ratios[group.min(GROUPS - 1)][size(expected)].push((came + HALF) / (expected + HALF));
         }
-        let pooled = |of: &mut dyn Iterator<Item = &Vec<f64>>| of.flatten().copied().collect::<Vec<_>>();
+        let of_age = ratios.each_ref().map(|sizes| sizes.concat());
         Self {
-            by_size: std::array::from_fn(|s| quantiles(pooled(&mut ratios.iter().map(|g| &g[s])))),
-            all: quantiles(pooled(&mut ratios.iter().flatten())).unwrap_or([1.0; LEVELS.len()]),
-            by_age: ratios.map(|group| group.map(quantiles)),
+            all: quantiles(of_age.concat()).unwrap_or([1.0; LEVELS.len()]),
+            by_age: of_age.map(quantiles),
+            by_size: ratios.map(|sizes| sizes.map(quantiles)),
         }
     }
 
     /// Quantiles of the ratio for an expectation.
     pub fn of(&self, group: usize, sessions: f64) -> Quantiles {
-        let s = size(sessions);
-        let own = self.by_age.get(group).and_then(|g| g[s]);
-        own.or(self.by_size[s]).unwrap_or(self.all)
+        let group = group.min(GROUPS - 1);
+        self.by_size[group][size(sessions)]
+            .or(self.by_age[group])
+            .unwrap_or(self.all)
     }
 }
 
@@ -93,10 +94,10 @@ mod tests {
         );
         let old = doubt.of(4, 40.0);
         assert!(old[0] > low && old[2] < high);
-        // Of the group between nothing is known, so both together speak; of small titles nothing either.
+        // Of the group between nothing is known, so both together speak; of small young titles, what is known of young ones.
         let pooled = doubt.of(2, 40.0);
         assert!(pooled[2] < high && pooled[2] > old[2]);
-        assert_eq!(doubt.of(0, 0.1), pooled);
+        assert_eq!(doubt.of(0, 0.1), doubt.of(0, 40.0));
         assert_eq!(Doubt::learn(std::iter::empty()), Doubt::default());
         assert_eq!(Doubt::default().of(0, 5.0), [1.0; 3]);
     }
