@@ -131,11 +131,23 @@ fn a_model_is_trained_judged_kept_and_explains_itself() {
         "title launch-01, region north, 2026-11-23: ",
         "in eight days of ten between",
         "\n  plain expectation ",
-        "\n  days since it was first drawn here ",
         "\n  titles of its age ",
     ] {
         assert!(why.contains(part), "{part} in\n{why}");
     }
+    // The factors make of the plain expectation what is expected.
+    let factor = |line: &str| -> Option<f64> { line.get(43..54)?.trim().strip_prefix("x ")?.parse().ok() };
+    let factors: f64 = why.lines().filter_map(factor).product();
+    let bytes = |name: &str| -> f64 {
+        let line = why.lines().find(|l| l.trim_start().starts_with(name)).unwrap();
+        let amount: Bytes = line[43..].trim().split("  ").next().unwrap().parse().unwrap();
+        amount.0 as f64
+    };
+    let off = bytes("plain expectation") * factors / bytes("all of the title");
+    assert!(
+        factors < 0.8 && (0.93..1.07).contains(&off),
+        "{factors} {off}\n{why}"
+    );
     let object = service::file(&service::launch(0), "v360").to_string();
     let why = folder.succeed(&["explain", &object, "--region", "south"], &forecast);
     assert!(
@@ -172,7 +184,7 @@ fn a_plan_follows_the_model_that_it_is_given() {
     };
     let holds_launch = |dir: &str| {
         let plan: Plan = serde_json::from_str(&read(&folder.path(dir).join("plan-1.json"))).unwrap();
-        let has = |p: &cdn_types::plan::PlanPart| p.items.iter().any(|i| i.title == service::launch(0));
+        let has = |p: &cdn_types::plan::AppliancePlan| p.items.iter().any(|i| i.title == service::launch(0));
         plan.appliances.iter().all(has)
     };
     assert_eq!(
@@ -246,7 +258,7 @@ fn run_chooses_the_forecast_that_did_better_and_says_so() {
             "--launches",
             &files[2],
         ];
-        let out = super::run(&control.url(), folder.0.path(), &[&options, more].concat());
+        let out = run(&control.url(), folder.0.path(), &[&options, more].concat());
         assert!(out.status.success(), "{}", stderr(&out));
         let asked = control.asked();
         let put = asked.iter().rev().find(|a| a.call == "PUT /v1/plans/1/report");
@@ -326,7 +338,7 @@ fn a_history_that_is_too_short_is_planned_by_the_baseline_which_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let control = serve(&world, |_| (201, "{}".into()));
     let state = dir.path().join("state").display().to_string();
-    let out = super::run(&control.url(), dir.path(), &["--state", &state]);
+    let out = run(&control.url(), dir.path(), &["--state", &state]);
     assert!(out.status.success(), "{}", stderr(&out));
     let line: serde_json::Value = serde_json::from_str(&stdout(&out)).unwrap();
     let warning = line["warnings"][0].as_str().unwrap();
@@ -335,13 +347,13 @@ fn a_history_that_is_too_short_is_planned_by_the_baseline_which_is_said() {
             && warning.ends_with("the forecast is the weekday-aware decayed mean"),
         "{warning}"
     );
-    let out = super::run(
+    let out = run(
         &control.url(),
         dir.path(),
         &["--state", &state, "--method", "boosted"],
     );
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
-    let out = super::run(&control.url(), dir.path(), &["--method", "auto"]);
+    let out = run(&control.url(), dir.path(), &["--method", "auto"]);
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
 }
 
