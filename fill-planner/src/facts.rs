@@ -1,94 +1,69 @@
 //! What is known of titles beside catalogue and demand: their facts, and the launch calendar. Formats: docs/formats/planner.md.
 
-use crate::{cli::ServiceArgs, load::LoadError};
-use cdn_types::{Hour, RegionId, TitleId, api::v1::Catalogue, time::Date};
+use crate::{
+    cli::ServiceArgs,
+    load::LoadError,
+    rows::{self, Layout, Row, RowsError},
+};
+use cdn_types::api::v1::Catalogue;
 use fill_core::{
     evaluate::panel::Kind,
     service::{Facts, Launch, Service},
 };
-use serde::{Deserialize, de::DeserializeOwned};
-use std::path::Path;
 
-/// One row of the titles' facts.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TitleRow {
-    title: TitleId,
-    kind: RowKind,
-    franchise: u32,
-    season: u16,
-    episode: u16,
-    runtime_min: u16,
-    original: bool,
-    global: bool,
-    home: Option<RegionId>,
-    #[serde(rename = "release")]
-    _release: Option<Date>,
-    #[serde(rename = "bytes")]
-    _bytes: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RowKind {
-    Film,
-    Season,
-    Episode,
-}
-
-/// One row of the launch calendar.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LaunchRow {
-    title: TitleId,
-    region: RegionId,
-    instant: Hour,
-    expected: f64,
-}
+const TITLES: Layout = Layout::own(
+    "facts of titles",
+    &[
+        "title",
+        "kind",
+        "franchise",
+        "season",
+        "episode",
+        "runtime_min",
+        "original",
+        "global",
+        "home",
+        "release",
+        "bytes",
+    ],
+    9,
+);
+const LAUNCHES: Layout = Layout::own("launches", &["title", "region", "instant", "expected"], 4);
 
 impl ServiceArgs {
     /// Facts of titles; none without a file.
     ///
     /// # Errors
-    /// When the file cannot be read, or by row.
+    /// The first wrong row, by place and column.
     pub fn titles(&self) -> Result<Vec<Facts>, LoadError> {
-        let facts = |row: TitleRow| Facts {
-            title: row.title,
-            kind: match row.kind {
-                RowKind::Film => Kind::Film,
-                RowKind::Season => Kind::Season,
-                RowKind::Episode => Kind::Episode,
-            },
-            franchise: row.franchise,
-            season: row.season,
-            episode: row.episode,
-            runtime: row.runtime_min,
-            original: row.original,
-            global: row.global,
-            home: row.home,
-        };
-        let rows = self.titles.as_deref().map(rows).transpose()?.unwrap_or_default();
-        Ok(rows.into_iter().map(facts).collect())
+        let mut all = Vec::new();
+        if let Some(file) = &self.titles {
+            rows::read(file, &TITLES, |row| {
+                all.push(facts(row)?);
+                Ok(())
+            })?;
+        }
+        Ok(all)
     }
 
     /// The launch calendar; empty without a file.
     ///
     /// # Errors
-    /// When the file cannot be read, or by row.
+    /// The first wrong row, by place and column.
     pub fn launches(&self) -> Result<Vec<Launch>, LoadError> {
-        let launch = |row: LaunchRow| Launch {
-            title: row.title,
-            region: row.region,
-            instant: row.instant,
-            expected: row.expected,
-        };
-        let rows = self
-            .launches
-            .as_deref()
-            .map(rows)
-            .transpose()?
-            .unwrap_or_default();
-        Ok(rows.into_iter().map(launch).collect())
+        let mut all = Vec::new();
+        if let Some(file) = &self.launches {
+            rows::read(file, &LAUNCHES, |row| {
+                all.push(Launch {
+                    title: row.typed(0)?,
+                    region: row.typed(1)?,
+                    instant: row.typed(2)?,
+                    expected: row.amount(3)?,
+                });
+                Ok(())
+            })?;
+        }
+        Ok(all)
     }
 
     /// The service with all that is known of it.
@@ -100,23 +75,23 @@ impl ServiceArgs {
     }
 }
 
-/// Rows of a CSV file with a header; lines that begin with `#` are comments.
-fn rows<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, LoadError> {
-    let open = std::fs::File::open(file).map_err(|source| LoadError::Read {
-        file: file.to_owned(),
-        source,
-    })?;
-    let mut csv = csv::ReaderBuilder::new()
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_reader(open);
-    let wrong = |e: csv::Error| LoadError::Row {
-        file: file.to_owned(),
-        line: e.position().map_or(1, csv::Position::line),
-        problem: match e.kind() {
-            csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
-            _ => e.to_string(),
+fn facts(row: &Row<'_>) -> Result<Facts, RowsError> {
+    let small = |column| row.parse::<u16>(column, "a whole number from 0 to 65535");
+    let yes = |column| row.parse::<bool>(column, "true or false");
+    Ok(Facts {
+        title: row.typed(0)?,
+        kind: match row.text(1) {
+            "film" => Kind::Film,
+            "season" => Kind::Season,
+            "episode" => Kind::Episode,
+            other => return Err(row.wrong(1, format!("`{other}` is not film, season or episode"))),
         },
-    };
-    csv.deserialize().map(|row| row.map_err(wrong)).collect()
+        franchise: row.parse(2, "a whole number from 0 to 4294967295")?,
+        season: small(3)?,
+        episode: small(4)?,
+        runtime: small(5)?,
+        original: yes(6)?,
+        global: yes(7)?,
+        home: row.optional(8, "a region id")?,
+    })
 }

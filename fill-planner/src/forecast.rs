@@ -44,7 +44,7 @@ impl Chosen {
         }
     }
     /// The baseline, with the reason why it is no learnt forecast.
-    fn baseline(why: String) -> Self {
+    fn baseline(why: &str) -> Self {
         let baseline = DecayedMean::default();
         let warning = format!("{why}: the forecast is the {}", baseline.name());
         Self {
@@ -170,7 +170,7 @@ fn days_between(from: Date, to: Date) -> i64 {
 /// # Errors
 /// When a file is wrong, or there is no demand to tell the day by.
 pub fn past(args: &PastArgs, date: Option<Date>) -> Result<(History, Catalogue), PlannerError> {
-    let catalogue: Catalogue = load::json(&args.catalog, "a catalogue as GET /v1/catalogue gives it")?;
+    let catalogue = load::catalogue(&args.catalog)?;
     let after = |newest: Option<Date>| {
         let next = date.or_else(|| newest?.tomorrow().ok());
         next.ok_or_else(|| {

@@ -32,7 +32,7 @@ pub struct Sum {
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     planned: Date,
-    /// Hour after the newest known one.
+    /// Hour after the newest known one; of demand that is told by days, the end of the newest.
     end: Hour,
     days: Vec<Date>,
     series: BTreeMap<RegionId, BTreeMap<ObjectDigest, Vec<u64>>>,
@@ -86,9 +86,15 @@ impl History {
         let days = (0..count as i64)
             .map(|d| Hour(end - 24 * d - 12).date())
             .collect();
+        // Told by days: each in one hour that stands for all of it.
+        let by_days = last.0 > first.0 && (last.0 - first.0) % 24 == 0;
         Self {
             planned,
-            end: Hour(end),
+            end: if by_days {
+                Hour(Hour::start_of(last.date()).0 + 24)
+            } else {
+                Hour(end)
+            },
             days,
             series,
         }

@@ -378,6 +378,12 @@ mod tests {
             .map(|t| t.shown[0].unwrap() - planned)
             .collect();
         assert_eq!(shown, [-3, -1, 0, 1]);
+        // Demand told by days stands in one hour of each, and tells of all of it.
+        let rows = ["2026-11-21T12Z", "2026-11-22T12Z"].map(|hour| row(hour, "a", 1));
+        let by_days = History::before("2026-11-23".parse().unwrap(), &rows);
+        let day_of =
+            |hour: &str| by_days.day_of(hour.parse().unwrap()).unwrap() - by_days.days().len() as i64;
+        assert_eq!((day_of("2026-11-22T20Z"), day_of("2026-11-23T20Z")), (-1, 0));
         // What came of a night is known two nights later.
         assert_eq!(panel.past(4).outcome(2, 0), Some(panel.known.of(3, 0)));
         assert_eq!(panel.past(4).outcome(3, 0), None);

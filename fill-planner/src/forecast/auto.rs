@@ -48,7 +48,7 @@ pub(super) fn choose(
                 tracing::info!("a forecast was trained on demand until {}", model.trained.to);
                 model
             }
-            Err(error) => return Ok(Chosen::baseline(error.to_string())),
+            Err(error) => return Ok(Chosen::baseline(&error.to_string())),
         },
     };
     let nights = judged(&panel, &model, &storage);
@@ -65,7 +65,7 @@ pub(super) fn choose(
     let mut chosen = if boosted + EXACT >= baseline {
         learnt(model, service, history)
     } else {
-        Chosen::baseline(said)
+        Chosen::baseline(&said)
     };
     chosen.figures.scores = Some([boosted, baseline]);
     chosen.figures.model_age_days = age;

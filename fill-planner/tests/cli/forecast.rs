@@ -222,14 +222,16 @@ fn a_plan_follows_the_model_that_it_is_given() {
     refused(&["--model", "model.json"], 3, "launches.csv: line 2: ");
     std::fs::write(folder.path("launches.csv"), launches).unwrap();
     folder.change("model.json", |m| {
-        m["model"]["trees"]["features"][0] = "luck".into()
+        m["model"]["trees"]["features"][0] = "luck".into();
     });
     refused(
         &["--model", "model.json"],
         3,
         "other features than this release knows",
     );
-    folder.change("model.json", |m| m["kind"] = "halves".into());
+    folder.change("model.json", |m| {
+        m["kind"] = "halves".into();
+    });
     refused(
         &["--model", "model.json"],
         3,
@@ -318,7 +320,9 @@ fn run_chooses_the_forecast_that_did_better_and_says_so() {
 
     // An old one is trained anew, and so is one that cannot be read, or has seen what is to be forecast.
     for to in ["2026-11-07", "2026-11-23"] {
-        folder.change("state/model.json", |m| m["trained"]["to"] = to.into());
+        folder.change("state/model.json", |m| {
+            m["trained"]["to"] = to.into();
+        });
         let (report, _) = night(&[]);
         assert_eq!(read(&folder.path("state/model.json")), model, "{to}");
         assert!(report.method.starts_with("boosted"));

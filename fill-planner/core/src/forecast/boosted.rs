@@ -162,7 +162,7 @@ impl Predictor for Boosted {
                 }
             }
             // An object of several titles is drawn for each of them.
-            parts.sort_by(|a, b| a.0.cmp(&b.0));
+            parts.sort_by_key(|part| part.0);
             for same in parts.chunk_by(|a, b| a.0 == b.0) {
                 let quantiles = std::array::from_fn(|q| same.iter().map(|p| p.2[q]).sum());
                 forecast.set_doubted(region, same[0].0, same.iter().map(|p| p.1).sum(), quantiles);
