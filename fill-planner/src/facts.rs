@@ -26,7 +26,7 @@ const TITLES: Layout = Layout::own(
         "release",
         "bytes",
     ],
-    9,
+    8,
 );
 const LAUNCHES: Layout = Layout::own("launches", &["title", "region", "instant", "expected"], 4);
 

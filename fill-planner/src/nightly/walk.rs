@@ -99,7 +99,8 @@ pub fn judge(
     ];
     let keep = (JUDGED * panel.titles.len() * panel.regions.len() / MOST_ERRORS) as u64 + 1;
     let mut out = Vec::new();
-    for day in first..=panel.known.days().saturating_sub(panel.settled) {
+    let over = (panel.known.days() + 1).saturating_sub(panel.settled);
+    for day in first..over.min(panel.served.days()) {
         let past = panel.past(day);
         nights.remember(past);
         let expected = nights.expect(past, Some(model));
