@@ -201,6 +201,7 @@ impl Service {
                 shapes: vec![[1.0 / HOURS as f32; HOURS]],
             },
             session: self.session(all),
+            rates: None,
             lead,
             settled: lead,
             regions,
