@@ -1,12 +1,15 @@
 //! Arguments.
 
-use crate::{
-    load::{self, LoadError},
-    nights::Setup,
+mod forecast;
+
+pub use forecast::{
+    ExplainArgs, ForecastArgs, Method, MethodArgs, PastArgs, PredictArgs, ServiceArgs, TrainArgs,
 };
+
+use crate::nights::Setup;
 use cdn_types::{BitsPerSecond, Bytes, Hour, PlanNumber, RegionId, TitleId, time::Date};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use fill_core::{DecayedMean, Policy, Predictor, SeasonalNaive, evaluate::replay::Cell, halves::Half};
+use clap::{Args, Parser, Subcommand};
+use fill_core::{evaluate::replay::Cell, halves::Half};
 use std::path::PathBuf;
 
 /// Seed unless another is given. It is kept from night to night, since another seed is another hashing.
@@ -42,6 +45,12 @@ pub enum Command {
     Import(ImportArgs),
     /// Writes what a model may know of every object and region before a day, as Parquet: lags, means, other regions' demand.
     Features(FeaturesArgs),
+    /// Trains the learnt nightly forecast, judges it by the last two weeks, and writes it to a file.
+    Train(TrainArgs),
+    /// Writes what each object is expected to draw of a day in each region, as CSV.
+    Predict(PredictArgs),
+    /// Says why an object is expected to draw what it is.
+    Explain(ExplainArgs),
     /// Sets forecasts against demand that came, beside simple methods and an oracle.
     #[command(subcommand)]
     Evaluate(Evaluation),
@@ -181,12 +190,9 @@ pub struct NightsArgs {
     /// The catalogue: JSON as GET /v1/catalogue gives it, or a table (CSV, Parquet).
     #[arg(long)]
     pub catalog: PathBuf,
-    /// Facts of titles, CSV.
-    #[arg(long)]
-    pub titles: Option<PathBuf>,
-    /// Launch calendar, CSV with the columns title,region,instant,expected.
-    #[arg(long)]
-    pub launches: Option<PathBuf>,
+    /// What is known of titles.
+    #[command(flatten)]
+    pub service: ServiceArgs,
     /// Storage of a region's site, in percent of the catalogue's bytes, by comma.
     #[arg(long, value_delimiter = ',', default_value = "10,20", value_parser = clap::value_parser!(u16).range(1..=400))]
     pub storage: Vec<u16>,
@@ -345,49 +351,6 @@ pub struct RunArgs {
     /// How to forecast and to break ties.
     #[command(flatten)]
     pub method: MethodArgs,
-}
-
-/// What both ways share.
-#[derive(Debug, Clone, Args)]
-pub struct MethodArgs {
-    /// Seed of hashing and ties; keep it from night to night.
-    #[arg(long, default_value_t = DEFAULT_SEED)]
-    pub seed: u64,
-    /// Forecast.
-    #[arg(long, value_enum, default_value_t = Method::DecayedMean)]
-    pub method: Method,
-    /// What must and must not be where, shared links and how titles are cut, JSON; see docs/formats/planner.md.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-}
-
-impl MethodArgs {
-    /// The policy of the file; one that asks for nothing if none is given.
-    pub fn policy(&self) -> Result<Policy, LoadError> {
-        match &self.policy {
-            Some(file) => load::json(file, "a policy with grouping, pins, blackouts and links"),
-            None => Ok(Policy::default()),
-        }
-    }
-}
-
-/// Forecasts to choose from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Weekday-aware decayed mean.
-    DecayedMean,
-    /// The same day last week.
-    SeasonalNaive,
-}
-
-impl Method {
-    /// The predictor.
-    pub fn predictor(self) -> Box<dyn Predictor + Send> {
-        match self {
-            Self::DecayedMean => Box::new(DecayedMean::default()),
-            Self::SeasonalNaive => Box::new(SeasonalNaive),
-        }
-    }
 }
 
 /// A day as the command line names it.

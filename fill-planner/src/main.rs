@@ -5,7 +5,7 @@ use fill_planner::{
     cli::{Cli, Command},
     evaluate,
     history::command,
-    import, plan, review, run, urgent,
+    import, plan, predict, review, run, train, urgent,
 };
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         Command::History(command) => command::history(&command),
         Command::Import(args) => import::import(&args),
         Command::Features(args) => command::features(&args),
+        Command::Train(args) => train::train(&args),
+        Command::Predict(args) => predict::predict(&args),
+        Command::Explain(args) => predict::explain(&args),
         Command::Evaluate(on) => evaluate::evaluate(&on),
     };
     match outcome {

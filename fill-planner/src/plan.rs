@@ -4,6 +4,7 @@ use crate::{
     cli::{PlanArgs, next_number},
     diff,
     error::PlannerError,
+    forecast,
     history::HistoryStore,
     load, output,
     spread::Threads,
@@ -29,7 +30,8 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             History::before(args.date, &rows)
         }
     };
-    let planned = fill_core::plan_spread(
+    let chosen = forecast::choose(&args.method, None, &history, &catalogue, &fleet)?;
+    let mut planned = fill_core::plan_spread(
         &Inputs {
             number: number(args, previous.as_ref()),
             seed: args.method.seed,
@@ -40,9 +42,10 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             rules: Rules::default(),
             policy: &args.method.policy()?,
         },
-        args.method.method.predictor().as_ref(),
+        chosen.predictor.as_ref(),
         &Threads::available(),
     )?;
+    planned.report.warnings.extend(chosen.warnings);
     for warning in &planned.report.warnings {
         tracing::warn!("{warning}");
     }

@@ -6,12 +6,13 @@ use crate::{
     control::{Control, ControlError},
     diff,
     error::PlannerError,
+    forecast::{self, Chosen},
     history::HistoryStore,
     lock::{self, RunLock},
     output,
     spread::Threads,
     state::State,
-    textfile::{self, Figures, Outcome},
+    textfile::{self, Figures, ForecastFigures, Outcome},
 };
 use cdn_types::{
     Hour,
@@ -99,8 +100,8 @@ pub fn token(args: &AccessArgs, dry_run: bool) -> Result<Option<String>, Planner
 async fn night(control: &Control, args: RunArgs, now: Timestamp) -> Result<Figures, PlannerError> {
     let today = Hour::of(now).date();
     let date = args.date.date(today);
-    let (planned, basis) = fetch_and_plan(control, &args, date, now).await?;
-    let figures = figures(&planned, &basis);
+    let (planned, basis, from) = fetch_and_plan(control, &args, date, now).await?;
+    let figures = figures(&planned, &basis, from);
     for warning in &planned.report.warnings {
         tracing::warn!("{warning}");
     }
@@ -134,11 +135,12 @@ enum Basis {
 }
 
 /// The forecast of the night, and what it rests on.
-fn forecast(args: &RunArgs, history: History) -> Result<(Given, Basis), PlannerError> {
-    let predictor = args.method.method.predictor();
+fn forecast(args: &RunArgs, chosen: &Chosen, history: History) -> Result<(Given, Basis), PlannerError> {
+    let predictor = chosen.predictor.as_ref();
     let made = Given {
         name: predictor.name().to_owned(),
         forecast: predictor.predict(&history),
+        basis: predictor.basis(),
     };
     if !history.is_stale() {
         return Ok((made.clone(), Basis::Fresh(made, history)));
@@ -160,7 +162,7 @@ async fn fetch_and_plan(
     args: &RunArgs,
     date: Date,
     now: Timestamp,
-) -> Result<(Planned, Basis), PlannerError> {
+) -> Result<(Planned, Basis, ForecastFigures), PlannerError> {
     let policy = args.method.policy()?;
     // The hour that runs is not known whole yet.
     let to = Hour::start_of(date).min(Hour::of(now));
@@ -183,7 +185,10 @@ async fn fetch_and_plan(
     let args = args.clone();
     let work = move || {
         let history = History::before(date, &rows);
-        let (forecast, basis) = forecast(&args, history.clone())?;
+        let state = args.state.as_deref().map(State::new);
+        let chosen = forecast::choose(&args.method, state.as_ref(), &history, &catalogue, &fleet)?;
+        tracing::info!("the forecast is the {}", chosen.predictor.name());
+        let (forecast, basis) = forecast(&args, &chosen, history.clone())?;
         let inputs = Inputs {
             number,
             seed: args.method.seed,
@@ -195,23 +200,23 @@ async fn fetch_and_plan(
             policy: &policy,
         };
         let mut planned = fill_core::plan_spread(&inputs, &forecast, &Threads::available())?;
+        planned.report.warnings.extend(chosen.warnings);
         if let Basis::Fresh(..) = basis {
-            let predictor = args.method.method.predictor();
             let expected = planned.report.hit_share();
-            planned.report.promise = promise(&inputs, predictor.as_ref(), &rows, expected)?;
+            planned.report.promise = promise(&inputs, chosen.predictor.as_ref(), &rows, expected)?;
         }
         if let Basis::Stale { kept: true, .. } = basis {
             let warning = format!("no fresh demand came; the forecast is {}", forecast.name);
             planned.report.warnings.push(warning);
         }
-        Ok((planned, basis))
+        Ok((planned, basis, chosen.figures))
     };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| PlannerError::Internal(format!("planning died: {e}")))?
 }
 
-fn figures(planned: &Planned, basis: &Basis) -> Figures {
+fn figures(planned: &Planned, basis: &Basis, forecast: ForecastFigures) -> Figures {
     let sites = &planned.report.sites;
     let (kept_forecast, demand_age_days) = match basis {
         Basis::Fresh(_, history) => (false, Some(history.age(0))),
@@ -228,6 +233,7 @@ fn figures(planned: &Planned, basis: &Basis) -> Figures {
         warnings: planned.report.warnings.len(),
         demand_age_days,
         kept_forecast,
+        forecast,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run leaves for the next one: the demand that it fetched, and the last forecast made of fresh demand. A night whose demand did not come is planned from it,
+//! What a run leaves for the next one: the demand that it fetched, the model that it trained, and the last forecast made of fresh demand. A night whose demand did not come is planned from it,
 //! instead of dropping what nobody seems to watch.
 
 use crate::{
@@ -43,6 +43,16 @@ impl State {
         HistoryStore::new(&self.0.join("history"))
     }
 
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// The file of the learnt forecast.
+    pub fn model(&self) -> PathBuf {
+        self.0.join("model.json")
+    }
+
     fn file(&self) -> PathBuf {
         self.0.join("forecast.json")
     }
@@ -82,7 +92,11 @@ impl State {
             }
         }
         let name = format!("{}, kept from {}", document.method, document.date);
-        Ok(Some(Given { name, forecast }))
+        Ok(Some(Given {
+            name,
+            forecast,
+            basis: None,
+        }))
     }
 }
 
@@ -101,6 +115,7 @@ mod tests {
         let given = Given {
             name: "decayed-mean".into(),
             forecast,
+            basis: None,
         };
         let history = History::before("2026-11-23".parse().unwrap(), &[]);
         state.keep(&history, &given).unwrap();

@@ -1,11 +1,11 @@
 //! What monitoring wants to know of a run, in the text format that node_exporter's textfile collector reads. The file is written
 //! whole, also when the run failed, so that a planner that no longer succeeds is seen by its last success growing old.
 
-use crate::output::{self, OutputError};
+use crate::{
+    metrics::{METRICS, SUCCESS},
+    output::{self, OutputError},
+};
 use std::{fmt::Write as _, path::Path, time::Duration};
-
-/// Name of the metric that survives a failed run.
-const SUCCESS: &str = "nightfill_planner_last_success_timestamp_seconds";
 
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,19 @@ pub struct Figures {
     pub demand_age_days: Option<u32>,
     /// Whether a kept forecast stood in for fresh demand.
     pub kept_forecast: bool,
+    /// Which forecast was used, and why.
+    pub forecast: ForecastFigures,
+}
+
+/// Where the forecast comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ForecastFigures {
+    /// Whether it is the learnt one.
+    pub boosted: bool,
+    /// Part of the last two weeks' bytes that stores would have served by the learnt forecast, and by the baseline.
+    pub scores: Option<[f64; 2]>,
+    /// Days since the newest demand that the model has learnt from.
+    pub model_age_days: Option<i64>,
 }
 
 /// Writes the file.
@@ -47,16 +60,6 @@ pub fn write(file: &Path, outcome: &Outcome) -> Result<(), OutputError> {
 
 /// The text; `before` is what the file held.
 fn render(outcome: &Outcome, before: &str) -> String {
-    let mut out = String::new();
-    let mut gauge = |name: &str, help: &str, value: f64| {
-        // Writing to memory does not fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-    };
-    gauge(
-        "nightfill_planner_last_run_timestamp_seconds",
-        "When the planner last ended.",
-        outcome.ended as f64,
-    );
     let kept = before
         .lines()
         .find_map(|l| l.strip_prefix(SUCCESS)?.trim().parse().ok());
@@ -65,55 +68,49 @@ fn render(outcome: &Outcome, before: &str) -> String {
     } else {
         kept
     };
-    if let Some(success) = success {
-        gauge(SUCCESS, "When the planner last succeeded.", success);
-    }
-    gauge(
-        "nightfill_planner_last_run_seconds",
-        "How long its last run took.",
-        outcome.took.as_secs_f64(),
-    );
-    gauge(
-        "nightfill_planner_exit_code",
-        "Exit code of its last run.",
-        f64::from(outcome.code),
-    );
-    if let Some(plan) = &outcome.plan {
-        for (name, help, value) in [
-            ("plan_number", "Number of the newest plan.", plan.number as f64),
-            (
-                "fill_bytes",
-                "Bytes that the plan has filled.",
-                plan.fill_bytes as f64,
-            ),
-            (
-                "expected_bytes",
-                "Bytes that viewers are expected to draw on the plan's day.",
-                plan.expected_bytes as f64,
-            ),
-            (
-                "expected_hit_bytes",
-                "Bytes of them that their own sites can serve.",
-                plan.expected_hit_bytes,
-            ),
-            ("warnings", "Warnings of the plan.", plan.warnings as f64),
-            (
-                "kept_forecast",
-                "1 if an older forecast stood in for fresh demand.",
-                f64::from(u8::from(plan.kept_forecast)),
-            ),
-        ] {
-            gauge(&format!("nightfill_planner_{name}"), help, value);
+    let value = |name: &str| -> Option<f64> {
+        match name {
+            SUCCESS => success,
+            "nightfill_planner_last_run_timestamp_seconds" => Some(outcome.ended as f64),
+            "nightfill_planner_last_run_seconds" => Some(outcome.took.as_secs_f64()),
+            "nightfill_planner_exit_code" => Some(f64::from(outcome.code)),
+            _ => outcome
+                .plan
+                .as_ref()?
+                .value(name.strip_prefix("nightfill_planner_")?),
         }
-        if let Some(age) = plan.demand_age_days {
-            gauge(
-                "nightfill_planner_demand_age_days",
-                "Days from the newest known demand to the plan's day.",
-                f64::from(age),
-            );
+    };
+    let mut out = String::new();
+    for metric in METRICS {
+        if let Some(value) = value(metric.name) {
+            let (name, help) = (metric.name, metric.help);
+            // Writing to memory does not fail.
+            let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}");
         }
     }
     out
+}
+
+impl Figures {
+    /// The value of a metric, by the end of its name.
+    fn value(&self, name: &str) -> Option<f64> {
+        let yes = |is: bool| f64::from(u8::from(is));
+        let forecast = &self.forecast;
+        match name {
+            "plan_number" => Some(self.number as f64),
+            "fill_bytes" => Some(self.fill_bytes as f64),
+            "expected_bytes" => Some(self.expected_bytes as f64),
+            "expected_hit_bytes" => Some(self.expected_hit_bytes),
+            "warnings" => Some(self.warnings as f64),
+            "kept_forecast" => Some(yes(self.kept_forecast)),
+            "demand_age_days" => self.demand_age_days.map(f64::from),
+            "forecast_boosted" => Some(yes(forecast.boosted)),
+            "boosted_score" => forecast.scores.map(|s| s[0]),
+            "baseline_score" => forecast.scores.map(|s| s[1]),
+            "model_age_days" => forecast.model_age_days.map(|d| d as f64),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,9 +133,22 @@ mod tests {
                 warnings: 1,
                 demand_age_days: Some(1),
                 kept_forecast: false,
+                forecast: ForecastFigures {
+                    boosted: true,
+                    scores: Some([0.8, 0.75]),
+                    model_age_days: Some(3),
+                },
             }),
         };
         write(&file, &outcome).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        for metric in METRICS {
+            assert!(
+                text.contains(&format!("\n{} ", metric.name)),
+                "{} in\n{text}",
+                metric.name
+            );
+        }
         (outcome.ended, outcome.code, outcome.plan) = (1_700_086_400, 4, None);
         write(&file, &outcome).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();

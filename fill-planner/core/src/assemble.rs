@@ -68,6 +68,10 @@ pub trait Expect {
     fn name(&self) -> &str;
     /// Expected bytes of each of [`Bundles::objects`], by region.
     fn expect(&self, bundles: &Bundles<'_>) -> Demand;
+    /// As [`Predictor::basis`].
+    fn basis(&self) -> Option<ObjectDigest> {
+        None
+    }
 }
 
 /// A predictor and what it knows.
@@ -82,6 +86,9 @@ impl Expect for FromHistory<'_> {
     }
     fn expect(&self, bundles: &Bundles<'_>) -> Demand {
         Demand::of(&self.predictor.predict(self.history), bundles)
+    }
+    fn basis(&self) -> Option<ObjectDigest> {
+        self.predictor.basis()
     }
 }
 
@@ -149,7 +156,7 @@ pub fn decide<R>(
         seed: inputs.seed,
     };
     let placement = place::place(&fleet, &regions, world, spread);
-    let digest = digest(inputs, &bundles, &fleet, expect.name());
+    let digest = digest(inputs, &bundles, &fleet, expect);
     let sources = Sources::new(
         &fleet,
         &bundles,
@@ -240,10 +247,13 @@ impl Decided<'_> {
 }
 
 /// BLAKE3 over everything that the plan depends on, in a defined order.
-fn digest(inputs: &Inputs<'_>, bundles: &Bundles<'_>, fleet: &Fleet, method: &str) -> ObjectDigest {
+fn digest(inputs: &Inputs<'_>, bundles: &Bundles<'_>, fleet: &Fleet, expect: &dyn Expect) -> ObjectDigest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&inputs.seed.to_le_bytes());
-    hasher.update(method.as_bytes());
+    hasher.update(expect.name().as_bytes());
+    if let Some(basis) = expect.basis() {
+        hasher.update(basis.as_bytes());
+    }
     hasher.update(&inputs.rules.digest_bytes());
     hasher.update(format!("{:?}", inputs.policy).as_bytes());
     inputs.history.digest_into(&mut hasher);

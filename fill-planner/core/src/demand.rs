@@ -29,6 +29,8 @@ const GUARD_FADES: f64 = 0.5;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demand {
     regions: BTreeMap<RegionId, Vec<f32>>,
+    /// Bytes that are not exceeded in nine days of ten, where errors are known.
+    high: BTreeMap<RegionId, Vec<f32>>,
     everywhere: Vec<f32>,
     total: f64,
 }
@@ -46,6 +48,7 @@ impl Demand {
         let total = everywhere.iter().map(|b| f64::from(*b)).sum();
         Self {
             regions,
+            high: BTreeMap::new(),
             everywhere,
             total,
         }
@@ -53,18 +56,30 @@ impl Demand {
 
     /// From a forecast. An object that several titles share is drawn for one of them at a time.
     pub fn of(forecast: &Forecast, bundles: &Bundles<'_>) -> Self {
-        let mut regions = BTreeMap::new();
+        let (mut regions, mut highs) = (BTreeMap::new(), BTreeMap::new());
         for region in forecast.regions() {
             let mut list = vec![0f32; bundles.objects.len()];
+            let mut high = Vec::new();
             for (digest, bytes) in forecast.objects(region) {
                 let same = bundles.with(digest);
+                let [.., most] = forecast.quantiles(region, digest);
+                if most > bytes && high.is_empty() {
+                    high.resize(list.len(), 0f32);
+                }
                 for object in same {
                     list[*object as usize] = (bytes / same.len() as f64) as f32;
+                    if let Some(high) = high.get_mut(*object as usize) {
+                        *high = (most / same.len() as f64) as f32;
+                    }
                 }
             }
             regions.insert(region.clone(), list);
+            highs.insert(region.clone(), high);
         }
-        Self::new(regions)
+        Self {
+            high: highs,
+            ..Self::new(regions)
+        }
     }
 
     /// Whether nothing is expected anywhere.
@@ -89,6 +104,8 @@ impl Demand {
 pub struct BundleDemand {
     /// Expected bytes.
     pub expected: f32,
+    /// Bytes that are not exceeded in nine days of ten; as much as is expected where errors are not known.
+    pub high: f32,
     /// Where it comes from.
     pub basis: Basis,
     /// What a second copy is worth for the case that an appliance fails, as a share of the first one's worth.
@@ -115,6 +132,7 @@ impl<'a> RegionDemand<'a> {
     /// A region's expectations, borrowing from other regions where it has none.
     pub fn new(region: &RegionId, demand: &'a Demand, bundles: &Bundles<'_>, rules: &Rules) -> Self {
         let own = demand.regions.get(region).map_or(&[][..], Vec::as_slice);
+        let own_high = demand.high.get(region).map_or(&[][..], Vec::as_slice);
         let drawn: f64 = own.iter().map(|b| f64::from(*b)).sum();
         let mut out = Self {
             bundles: Vec::with_capacity(bundles.list.len()),
@@ -139,8 +157,10 @@ impl<'a> RegionDemand<'a> {
                 (0.0, Basis::Unseen)
             };
             out.total += expected;
+            let high: f64 = bundles.range(b).map(|o| at(own_high, o)).sum();
             out.bundles.push(BundleDemand {
                 expected: expected as f32,
+                high: high.max(expected) as f32,
                 basis,
                 second: 0.0,
             });

@@ -6,6 +6,10 @@
 //! weights drew on past first days. The model learns the log of what came over the base: how titles fade, what
 //! weekdays, neighbours and new seasons do to them, and how the calendar errs.
 
+mod said;
+
+pub use said::said;
+
 use crate::evaluate::{
     naive::launch_factor,
     panel::{Kind, Past},
@@ -14,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// Features of one title in one region.
 pub const FEATURES: usize = 25;
+/// Index of the days since a title was first drawn in the region.
+pub const AGE: usize = 11;
 /// Their names, in order.
 pub const NAMES: [&str; FEATURES] = [
     "plain expectation per byte",
@@ -55,6 +61,7 @@ const NEVER: i64 = -1;
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     day: usize,
+    lead: usize,
     regions: Vec<RegionMemory>,
     siblings: BTreeMap<u32, Vec<u32>>,
 }
@@ -112,6 +119,7 @@ impl Memory {
             }
         }
         self.day = self.day.max(past.days());
+        self.lead = past.lead();
         for (region, memory) in self.regions.iter_mut().enumerate() {
             let total = f64::from(memory.totals.iter().sum::<f32>()) / memory.totals.len().max(1) as f64;
             memory.launch_factor = if total > 0.0 {
@@ -133,9 +141,9 @@ impl Memory {
     /// Expected bytes of a region's day: the same weekday of the last two weeks.
     pub fn total(&self, region: usize) -> f64 {
         let totals = &self.regions[region].totals;
-        let weeks: Vec<f64> = [6, 13]
+        let weeks: Vec<f64> = [1, 2]
             .iter()
-            .filter_map(|d| totals.get(*d))
+            .filter_map(|n| totals.get(weeks_back(*n, self.lead) - 1))
             .map(|b| f64::from(*b))
             .collect();
         match (weeks.len(), totals.first()) {
@@ -148,10 +156,12 @@ impl Memory {
     pub fn bases(&self, past: Past<'_>, region: usize, calendar: bool) -> Vec<f64> {
         let memory = &self.regions[region];
         let day = past.day() as i64;
+        // What was launched since the newest known day was not seen yet.
+        let unknown = day + 1 - past.lead() as i64;
         let of = |(t, title): (usize, &crate::evaluate::panel::TitleFacts)| {
             if memory.first[t] != NEVER {
                 memory.mean(0, t)
-            } else if calendar && title.shown[region].is_some_and(|s| s == day) {
+            } else if calendar && title.shown[region].is_some_and(|s| (unknown..=day).contains(&s)) {
                 title.expected * memory.launch_factor
             } else {
                 0.0
@@ -217,8 +227,8 @@ impl Memory {
                 lag(1),
                 lag(2),
                 lag(3),
-                lag(7),
-                lag(14),
+                lag(weeks_back(1, past.lead())),
+                lag(weeks_back(2, past.lead())),
                 over_base(here.mean(1, t)),
                 over_base(here.mean(2, t)),
                 over_base(elsewhere),
@@ -276,7 +286,11 @@ impl Memory {
                     out.launch = f64::from(memory.launch[s]) / days;
                 }
             } else if calendar {
-                let shown = past.titles()[s].shown[region].map(|shown| shown - day);
+                // Only what the calendar names: of other titles the first day is known from their demand, once it has come.
+                let named = past.titles()[s].expected > 0.0;
+                let shown = past.titles()[s].shown[region]
+                    .filter(|_| named)
+                    .map(|shown| shown - day);
                 if let Some(until) = shown.filter(|u| (0..=AHEAD_DAYS).contains(u)) {
                     out.until = out.until.min(until as f64);
                 }
@@ -284,6 +298,11 @@ impl Memory {
         }
         out
     }
+}
+
+/// The known day with the planned day's weekday, so many weeks before it; 1 = the newest known day.
+fn weeks_back(weeks: usize, lead: usize) -> usize {
+    (7 * weeks + 1).saturating_sub(lead).max(1)
 }
 
 /// What other parts of a title's series do.

@@ -32,6 +32,8 @@ pub struct Sum {
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     planned: Date,
+    /// Hour after the newest known one; of demand that is told by days, the end of the newest.
+    end: Hour,
     days: Vec<Date>,
     series: BTreeMap<RegionId, BTreeMap<ObjectDigest, Vec<u64>>>,
 }
@@ -48,6 +50,7 @@ impl History {
         ) else {
             return Self {
                 planned,
+                end: cut,
                 days: Vec::new(),
                 series: BTreeMap::new(),
             };
@@ -83,8 +86,15 @@ impl History {
         let days = (0..count as i64)
             .map(|d| Hour(end - 24 * d - 12).date())
             .collect();
+        // Told by days: each in one hour that stands for all of it.
+        let by_days = last.0 > first.0 && (last.0 - first.0) % 24 == 0;
         Self {
             planned,
+            end: if by_days {
+                Hour(Hour::start_of(last.date()).0 + 24)
+            } else {
+                Hour(end)
+            },
             days,
             series,
         }
@@ -113,6 +123,9 @@ impl History {
         });
         Self {
             planned,
+            end: days
+                .first()
+                .map_or(Hour::start_of(planned), |d| Hour(Hour::start_of(*d).0 + 24)),
             days,
             series: series.collect(),
         }
@@ -129,6 +142,24 @@ impl History {
     /// Whole days from the known day `day` (0 = newest) to the planned one, at least 1.
     pub fn age(&self, day: usize) -> u32 {
         age(self.planned, self.days[day])
+    }
+    /// Days from the newest known day to the planned one; none if no day is known.
+    pub fn lead(&self) -> Option<usize> {
+        (!self.days.is_empty()).then(|| self.age(0) as usize)
+    }
+    /// The day that an hour belongs to, where the oldest known day is 0 and the planned one [`days`](Self::days)' number. What
+    /// comes between the newest known hour and the end of the planned day (universal time) belongs to that one at the latest.
+    pub fn day_of(&self, hour: Hour) -> Option<i64> {
+        let count = i64::try_from(self.days.len()).ok()?;
+        let lead = i64::try_from(self.lead()?).ok()?;
+        // Days after the newest known one; the planned one is `lead` days after it.
+        let after = (hour.0 - self.end.0).div_euclid(24) + 1;
+        let planned = count + (after - lead);
+        Some(if hour < Hour(Hour::start_of(self.planned).0 + 24) {
+            planned.min(count)
+        } else {
+            planned.max(count + 1)
+        })
     }
     /// Whether nothing recent is known.
     pub fn is_stale(&self) -> bool {

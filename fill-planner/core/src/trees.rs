@@ -23,10 +23,17 @@ pub struct Tree {
 
 /// A model that its own rules contradict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tree {tree}: {problem}")]
+#[error("{}{problem}", .tree.map_or(String::new(), |t| format!("tree {t}: ")))]
 pub struct TreeError {
-    tree: usize,
+    tree: Option<usize>,
     problem: &'static str,
+}
+
+impl TreeError {
+    /// What is wrong with no tree in particular.
+    pub(crate) fn other(problem: &'static str) -> Self {
+        Self { tree: None, problem }
+    }
 }
 
 impl Tree {
@@ -123,6 +130,8 @@ pub enum Scale {
     SquareRoot(f64),
     /// Cube root of demand in units.
     CubeRoot(f64),
+    /// Logarithm of a ratio, which may be below one.
+    Ratio,
 }
 
 impl Scale {
@@ -133,15 +142,17 @@ impl Scale {
             Self::Log(unit) => (demand / unit).ln_1p(),
             Self::SquareRoot(unit) => (demand / unit).sqrt(),
             Self::CubeRoot(unit) => (demand / unit).cbrt(),
+            Self::Ratio => demand.max(f64::MIN_POSITIVE).ln(),
         }
     }
     /// Demand of a value on the scale.
     pub fn demand(self, scaled: f64) -> f64 {
-        let scaled = scaled.max(0.0);
+        let above = scaled.max(0.0);
         match self {
-            Self::Log(unit) => scaled.exp_m1() * unit,
-            Self::SquareRoot(unit) => scaled.powi(2) * unit,
-            Self::CubeRoot(unit) => scaled.powi(3) * unit,
+            Self::Log(unit) => above.exp_m1() * unit,
+            Self::SquareRoot(unit) => above.powi(2) * unit,
+            Self::CubeRoot(unit) => above.powi(3) * unit,
+            Self::Ratio => scaled.exp(),
         }
     }
 }
@@ -186,8 +197,10 @@ impl Ensemble {
     pub fn check(&self) -> Result<(), TreeError> {
         let boosters = self.members.iter().flat_map(|m| &m.boosters);
         for (at, tree) in boosters.flat_map(|b| &b.trees).enumerate() {
-            tree.check(self.features.len())
-                .map_err(|problem| TreeError { tree: at, problem })?;
+            tree.check(self.features.len()).map_err(|problem| TreeError {
+                tree: Some(at),
+                problem,
+            })?;
         }
         Ok(())
     }
@@ -284,6 +297,10 @@ mod tests {
                 );
             }
             assert_eq!(scale.demand(-1.0), 0.0);
+        }
+        for ratio in [0.05, 1.0, 20.0] {
+            let back = Scale::Ratio.demand(Scale::Ratio.scaled(ratio));
+            assert!((back - ratio).abs() < 1e-12, "{ratio} {back}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! What copies of a bundle are worth at a site, in bytes a day.
 //!
 //! The first copy is worth what the site's viewers are expected to draw: without it all of that comes from further
-//! away. A further copy is worth less: what the copies before it cannot carry at the evening peak, and, for the
+//! away. A further copy is worth less: what the copies before it cannot carry at the peak of an evening of which nine in ten are no
+//! busier (a launch may draw twice what is expected of it, a title known for weeks does not), and, for the
 //! titles that make up most of the site's bytes, what would be lost if an appliance failed. For the very hottest
 //! ([`Rules::guard_share`]) the second copy counts as much as the first: they are to survive the loss of any one appliance.
 //! Worth falls from copy to copy, which is what makes the greedy choice and the bound of [`crate::place`] right.
@@ -85,7 +86,8 @@ impl<'a> Worth<'a> {
         if copy > self.most || drawn <= 0.0 {
             return 0.0;
         }
-        let peak = peak(drawn, self.rules);
+        let high = f64::from(self.demand.bundles[bundle as usize].high) * self.share;
+        let peak = peak(high, self.rules);
         let relief = unserved(peak, self.carries, copy - 1) - unserved(peak, self.carries, copy);
         let survival = if copy == 2 { self.second(bundle) } else { 0.0 };
         drawn * (relief + survival).min(1.0)

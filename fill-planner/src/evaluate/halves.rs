@@ -104,6 +104,7 @@ pub fn halves(data: &Path, test: Option<Half>, seed: u64) -> Result<(Scores, Mod
         },
         seed,
         scores: named_scores(&scores, own.half),
+        nights: vec![],
         model: with.model,
     };
     Ok((scores, file))

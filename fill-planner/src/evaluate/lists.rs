@@ -111,6 +111,7 @@ pub fn lists(
         },
         seed,
         scores: named_scores(&scores),
+        nights: vec![],
         model: with.model,
     };
     Ok((scores, file))

@@ -1,8 +1,12 @@
 //! The model's file: JSON with a format number, what it was trained on and how well it did on what it had not seen.
 
 use crate::output::{self, OutputError};
-use fill_core::trees::Ensemble;
-use serde::{Deserialize, Serialize};
+use cdn_types::time::Date;
+use fill_core::{
+    nightly::NightlyModel,
+    trees::{Ensemble, TreeError},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -20,12 +24,45 @@ pub struct Window {
     pub to: String,
 }
 
+/// What such a file can hold.
+pub trait Kept: Serialize + DeserializeOwned {
+    /// Checks a model that was read.
+    ///
+    /// # Errors
+    /// When it contradicts itself.
+    fn check(&self) -> Result<(), TreeError>;
+}
+
+impl Kept for Ensemble {
+    fn check(&self) -> Result<(), TreeError> {
+        self.check()
+    }
+}
+
+impl Kept for NightlyModel {
+    fn check(&self) -> Result<(), TreeError> {
+        self.check()
+    }
+}
+
+/// One night that nobody had learnt from, and what densest-first stores would have served of its day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NightScore {
+    /// The day.
+    pub date: Date,
+    /// Bytes drawn.
+    pub bytes: f64,
+    /// Bytes of them served, by method.
+    pub served: BTreeMap<String, f64>,
+}
+
 /// A model with its origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelFile {
+#[serde(bound = "M: Kept")]
+pub struct ModelFile<M = Ensemble> {
     /// [`FORMAT`].
     pub format: u32,
-    /// What it forecasts: `halves`, `lists`.
+    /// What it forecasts: `halves`, `lists`, `nights`.
     pub kind: String,
     /// What it has seen.
     pub trained: Window,
@@ -33,8 +70,11 @@ pub struct ModelFile {
     pub seed: u64,
     /// Scores by name on what it has not seen.
     pub scores: BTreeMap<String, f64>,
+    /// The nights that the scores are of, where it forecasts nights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nights: Vec<NightScore>,
     /// The model.
-    pub model: Ensemble,
+    pub model: M,
 }
 
 /// Why a model file cannot be used.
@@ -76,12 +116,16 @@ pub enum ModelError {
     },
 }
 
-impl ModelFile {
-    /// Writes it, whole or not at all.
-    pub fn write(&self, file: &Path) -> Result<(), OutputError> {
+impl<M: Kept> ModelFile<M> {
+    /// Its bytes.
+    pub fn json(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec(self).expect("plain data with text keys is always JSON");
         text.push(b'\n');
-        output::replace(file, &text)
+        text
+    }
+    /// Writes it, whole or not at all.
+    pub fn write(&self, file: &Path) -> Result<(), OutputError> {
+        output::replace(file, &self.json())
     }
     /// Reads a model of `kind`. The format is looked at first: what another release wrote need not look like a model of this one.
     pub fn read(file: &Path, kind: &str) -> Result<Self, ModelError> {
@@ -104,15 +148,20 @@ impl ModelFile {
                 found: format,
             });
         }
-        let model: Self = serde_json::from_slice(&text).map_err(|e| broken(e.to_string()))?;
-        model.model.check().map_err(|e| broken(e.to_string()))?;
-        if model.kind != kind {
+        #[derive(Deserialize)]
+        struct OfKind {
+            kind: String,
+        }
+        let OfKind { kind: found } = serde_json::from_slice(&text).map_err(|e| broken(e.to_string()))?;
+        if found != kind {
             return Err(ModelError::Kind {
                 file: file.to_owned(),
-                found: model.kind,
+                found,
                 asked: kind.to_owned(),
             });
         }
+        let model: Self = serde_json::from_slice(&text).map_err(|e| broken(e.to_string()))?;
+        model.model.check().map_err(|e| broken(e.to_string()))?;
         Ok(model)
     }
 }
@@ -144,6 +193,7 @@ mod tests {
             },
             seed: 1,
             scores: BTreeMap::from([("ratio at 20 %".to_owned(), 0.5)]),
+            nights: vec![],
             model: Ensemble {
                 features: vec!["a".into()],
                 members: vec![Member {
@@ -162,7 +212,9 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(from), "{text}");
         std::fs::write(&file, text.replace(from, to)).unwrap();
-        ModelFile::read(&file, "halves").unwrap_err().to_string()
+        ModelFile::<Ensemble>::read(&file, "halves")
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

@@ -46,6 +46,24 @@ pub enum TrainError {
     /// Nothing to learn from.
     #[error("there is no row to learn from; the training window holds no report, or none with sizes")]
     Empty,
+    /// Too few to learn from.
+    #[error(
+        "{rows} nights of titles are too few to learn from, {least} are needed; the history is too short, or too few titles are drawn"
+    )]
+    TooFew {
+        /// Rows that there are.
+        rows: usize,
+        /// Rows that are needed.
+        least: usize,
+    },
+    /// Nothing was known long enough.
+    #[error("{days} whole days of demand are too few to learn from and to be judged by, {least} are needed")]
+    TooShort {
+        /// Days that are known.
+        days: usize,
+        /// Days that are needed.
+        least: usize,
+    },
     /// The library refuses the table.
     #[error("boosting: {0}")]
     Boosting(String),

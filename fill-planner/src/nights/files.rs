@@ -5,52 +5,13 @@ use crate::{
     cli::NightsArgs,
     error::PlannerError,
     load::{self, LoadError},
-    rows::RowsError,
 };
-use cdn_types::{Hour, ObjectDigest, RegionId, TitleId, api::v1::Catalogue, time::Date};
-use fill_core::evaluate::panel::{Cube, HOURS, KNOWN_UNTIL, Kind, Panel, SERVICE_FROM, Spread, TitleFacts};
-use serde::{Deserialize, de::DeserializeOwned};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
+use cdn_types::{Hour, ObjectDigest, RegionId, TitleId};
+use fill_core::{
+    evaluate::panel::{Cube, HOURS, KNOWN_UNTIL, LEAD, Panel, SERVICE_FROM, SETTLED, Spread},
+    service,
 };
-
-/// One row of the titles' facts.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TitleRow {
-    title: TitleId,
-    kind: RowKind,
-    franchise: u32,
-    season: u16,
-    episode: u16,
-    runtime_min: u16,
-    original: bool,
-    global: bool,
-    home: Option<RegionId>,
-    #[serde(rename = "release")]
-    _release: Option<Date>,
-    #[serde(rename = "bytes")]
-    _bytes: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RowKind {
-    Film,
-    Season,
-    Episode,
-}
-
-/// One row of the launch calendar.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LaunchRow {
-    title: TitleId,
-    region: RegionId,
-    instant: Hour,
-    expected: f64,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads a panel.
 pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
@@ -74,7 +35,7 @@ pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
         .into_iter()
         .cloned()
         .collect();
-    let mut titles = titles(&catalogue, &regions);
+    let mut titles = service::titles(&catalogue);
     let index: BTreeMap<TitleId, usize> = titles
         .iter()
         .enumerate()
@@ -85,8 +46,14 @@ pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
     let begin = day_of(Hour(first.0 + 23));
     let days = (day_of(Hour(last.0 + 1)) - begin).max(0) as usize;
     let region_index: BTreeMap<&RegionId, usize> = regions.iter().zip(0..).collect();
-    if let Some(file) = &args.titles {
-        describe(file, &index, &region_index, &mut titles)?;
+    titles
+        .iter_mut()
+        .for_each(|t| t.shown = vec![None; regions.len()]);
+    for facts in args.service.titles()? {
+        if let Some(t) = index.get(&facts.title) {
+            facts.describe(&mut titles[*t]);
+            titles[*t].home = facts.home.as_ref().and_then(|h| region_index.get(h)).copied();
+        }
     }
     let mut of_object: BTreeMap<ObjectDigest, usize> = BTreeMap::new();
     for object in &catalogue.objects {
@@ -128,12 +95,10 @@ pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
     for ((t, region), day) in seen {
         titles[t].shown[region] = Some(if day <= 0 { UNKNOWN_AGE } else { day });
     }
-    if let Some(file) = &args.launches {
-        for row in rows::<LaunchRow>(file)? {
-            if let (Some(t), Some(region)) = (index.get(&row.title), region_index.get(&row.region)) {
-                titles[*t].shown[*region] = Some(day_of(row.instant) - begin);
-                titles[*t].expected = row.expected.max(0.0);
-            }
+    for launch in args.service.launches()? {
+        if let (Some(t), Some(region)) = (index.get(&launch.title), region_index.get(&launch.region)) {
+            titles[*t].shown[*region] = Some(day_of(launch.instant) - begin);
+            titles[*t].expected = launch.expected.max(0.0);
         }
     }
     let first_day = Hour(begin * 24).date();
@@ -154,6 +119,8 @@ pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
         rates: None,
         spread: Spread::Measured(hours),
         session: session.max(SESSION_BYTES),
+        lead: LEAD,
+        settled: SETTLED,
     })
 }
 
@@ -161,73 +128,6 @@ pub fn panel(args: &NightsArgs) -> Result<Panel, PlannerError> {
 const UNKNOWN_AGE: i64 = -365;
 /// A request is a piece of a session: a session draws this much at least.
 const SESSION_BYTES: f64 = 1e9;
-
-fn titles(catalogue: &Catalogue, regions: &[RegionId]) -> Vec<TitleFacts> {
-    let mut sizes: BTreeMap<&TitleId, u64> = BTreeMap::new();
-    for object in &catalogue.objects {
-        *sizes.entry(&object.title).or_default() += object.size.0;
-    }
-    let title = |(i, (id, size)): (usize, (&TitleId, u64))| TitleFacts {
-        id: id.clone(),
-        size: size.max(1),
-        kind: Kind::Film,
-        franchise: i as u32,
-        season: 0,
-        episode: 0,
-        runtime: 0,
-        original: false,
-        global: true,
-        home: None,
-        shown: vec![None; regions.len()],
-        expected: 0.0,
-    };
-    sizes.into_iter().enumerate().map(title).collect()
-}
-
-fn describe(
-    file: &Path,
-    index: &BTreeMap<TitleId, usize>,
-    regions: &BTreeMap<&RegionId, usize>,
-    titles: &mut [TitleFacts],
-) -> Result<(), LoadError> {
-    for row in rows::<TitleRow>(file)? {
-        let Some(t) = index.get(&row.title) else { continue };
-        let title = &mut titles[*t];
-        title.kind = match row.kind {
-            RowKind::Film => Kind::Film,
-            RowKind::Season => Kind::Season,
-            RowKind::Episode => Kind::Episode,
-        };
-        title.franchise = row.franchise;
-        title.season = row.season;
-        title.episode = row.episode;
-        title.runtime = row.runtime_min;
-        title.original = row.original;
-        title.global = row.global;
-        title.home = row.home.as_ref().and_then(|h| regions.get(h)).copied();
-    }
-    Ok(())
-}
-
-/// Rows of a CSV file with a header; lines that begin with `#` are comments.
-fn rows<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, LoadError> {
-    let wrong = |e: &csv::Error| RowsError::Row {
-        file: file.to_owned(),
-        place: format!("line {}", e.position().map_or(0, csv::Position::line)),
-        problem: e.to_string(),
-    };
-    let open = std::fs::File::open(file).map_err(|source| LoadError::Read {
-        file: file.to_owned(),
-        source,
-    })?;
-    let mut csv = csv::ReaderBuilder::new()
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_reader(open);
-    csv.deserialize()
-        .map(|row| Ok(row.map_err(|e| wrong(&e))?))
-        .collect()
-}
 
 /// Whether a demand file says of itself that it is simulated.
 fn simulated(args: &NightsArgs) -> Result<bool, LoadError> {

@@ -69,6 +69,8 @@ pub fn panel(world: &World) -> anyhow::Result<Panel> {
         rates: Some(rates),
         spread: Spread::Shapes { of, shapes },
         session: crate::world::viewers::SESSION_BYTES,
+        lead: panel::LEAD,
+        settled: panel::SETTLED,
     })
 }
 

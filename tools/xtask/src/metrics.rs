@@ -29,7 +29,7 @@ pub fn check(root: &Path) -> Result<Vec<String>> {
 fn page(root: &Path) -> Result<String> {
     let mut out = String::from(
         "# Metrics\n\nWritten by `cargo xtask metrics` from each program's `src/metrics.rs`; edit there. Served in the Prometheus text\n\
-         format at `/metrics`. *Stable* names keep their meaning over releases of one major version.\n",
+         format at `/metrics`; by `fill-planner run --textfile` in a file. *Stable* names keep their meaning over releases of one major version.\n",
     );
     for program in PROGRAMS {
         let path = root.join(program).join("src/metrics.rs");

@@ -149,9 +149,7 @@ impl<P: Predictor> Forecaster for ByPredictor<P> {
 
     fn forecast(&mut self, past: Past<'_>) -> Expected {
         let count = past.days().min(PREDICTOR_DAYS);
-        let days: Vec<_> = (1..=count)
-            .map(|back| past.earlier(past.day() - back).date())
-            .collect();
+        let days: Vec<_> = (1..=count).map(|back| past.known_date(back)).collect();
         let series = |region: usize| {
             let known: Vec<&[f32]> = (1..=count).filter_map(|back| past.known(back, region)).collect();
             let of = |t: usize| known.iter().map(|day| day[t] as u64).collect();

@@ -6,6 +6,7 @@
 //! between the last thing known and the first thing served.
 
 use cdn_types::{ObjectDigest, RegionId, TitleId, time::Date};
+use std::sync::Arc;
 
 /// Hours of a day.
 pub const HOURS: usize = 24;
@@ -54,20 +55,22 @@ pub struct TitleFacts {
     pub expected: f64,
 }
 
-/// Bytes by day, region and title.
+/// Bytes by day, region and title. Copies share their bytes until one is written to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cube {
+    first: usize,
     days: usize,
     regions: usize,
     titles: usize,
-    bytes: Vec<f32>,
+    bytes: Arc<Vec<f32>>,
 }
 
 impl Cube {
     /// Nothing drawn.
     pub fn new(days: usize, regions: usize, titles: usize) -> Self {
-        let bytes = vec![0.0; days * regions * titles];
+        let bytes = Arc::new(vec![0.0; days * regions * titles]);
         Self {
+            first: 0,
             days,
             regions,
             titles,
@@ -80,13 +83,25 @@ impl Cube {
     }
     /// Bytes of every title.
     pub fn of(&self, day: usize, region: usize) -> &[f32] {
-        let from = (day * self.regions + region) * self.titles;
-        &self.bytes[from..from + self.titles]
+        &self.bytes[self.range(day, region)]
     }
     /// The same, to write.
     pub fn of_mut(&mut self, day: usize, region: usize) -> &mut [f32] {
-        let from = (day * self.regions + region) * self.titles;
-        &mut self.bytes[from..from + self.titles]
+        let range = self.range(day, region);
+        &mut Arc::make_mut(&mut self.bytes)[range]
+    }
+    /// The same bytes without the first days.
+    #[must_use]
+    pub fn without_first(&self, days: usize) -> Self {
+        Self {
+            first: self.first + days.min(self.days),
+            days: self.days.saturating_sub(days),
+            ..self.clone()
+        }
+    }
+    fn range(&self, day: usize, region: usize) -> std::ops::Range<usize> {
+        let from = ((self.first + day) * self.regions + region) * self.titles;
+        from..from + self.titles
     }
 }
 
@@ -127,7 +142,17 @@ pub struct Panel {
     pub spread: Spread,
     /// Bytes of one session, about.
     pub session: f64,
+    /// Days from the newest known day to the one that is planned from it, at least 1.
+    pub lead: usize,
+    /// Days from a service day to the first decision that knows all that it drew.
+    pub settled: usize,
 }
+
+/// [`Panel::lead`] of the days described above.
+pub const LEAD: usize = 1;
+/// [`Panel::settled`] of the days described above: a service day ends sixteen hours after the newest known hour of the evening after
+/// it began.
+pub const SETTLED: usize = 2;
 
 impl Panel {
     /// Date of a service day.
@@ -213,6 +238,16 @@ impl<'a> Past<'a> {
     pub fn session(&self) -> f64 {
         self.panel.session
     }
+    /// Days from the newest known day to the planned one.
+    pub fn lead(&self) -> usize {
+        self.panel.lead
+    }
+    /// Date of a known day, 1 = the newest.
+    pub fn known_date(&self, back: usize) -> Date {
+        let back = i64::try_from(back + self.panel.lead).unwrap_or(i64::MAX) - 1;
+        let days = jiff::Span::new().try_days(-back).unwrap_or_default();
+        self.date().saturating_add(days)
+    }
     /// Known days.
     pub fn days(&self) -> usize {
         self.day.min(self.panel.known.days())
@@ -229,9 +264,9 @@ impl<'a> Past<'a> {
             day: day.min(self.day),
         }
     }
-    /// What came of an earlier decision's service day, once that is over: it ends sixteen hours after the newest known
-    /// hour of the day after it, so the day before the planned one is not over yet.
+    /// What came of an earlier decision's service day, once that is over and known.
     pub fn outcome(&self, day: usize, region: usize) -> Option<&'a [f32]> {
-        (day + 2 <= self.day).then(|| self.panel.served.of(day, region))
+        let known = day + self.panel.settled <= self.day && day < self.panel.served.days();
+        known.then(|| self.panel.served.of(day, region))
     }
 }

@@ -1,0 +1,130 @@
+//! What `run --textfile` tells monitoring, once a run: names, units and meanings.
+
+use cdn_types::metric::{Kind, Metric, Stability};
+
+/// When a run last succeeded: the figure that survives a failed run.
+pub const SUCCESS: &str = "nightfill_planner_last_success_timestamp_seconds";
+
+/// Every metric of this program.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "nightfill_planner_last_run_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "When the planner last ended",
+    },
+    Metric {
+        name: "nightfill_planner_last_success_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "When the planner last succeeded; kept when a run fails",
+    },
+    Metric {
+        name: "nightfill_planner_last_run_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "How long its last run took",
+    },
+    Metric {
+        name: "nightfill_planner_exit_code",
+        kind: Kind::Gauge,
+        unit: "code",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Exit code of its last run",
+    },
+    Metric {
+        name: "nightfill_planner_plan_number",
+        kind: Kind::Gauge,
+        unit: "number",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Number of the newest plan",
+    },
+    Metric {
+        name: "nightfill_planner_fill_bytes",
+        kind: Kind::Gauge,
+        unit: "bytes",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Bytes that the plan has filled",
+    },
+    Metric {
+        name: "nightfill_planner_expected_bytes",
+        kind: Kind::Gauge,
+        unit: "bytes",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Bytes that viewers are expected to draw on the plan's day",
+    },
+    Metric {
+        name: "nightfill_planner_expected_hit_bytes",
+        kind: Kind::Gauge,
+        unit: "bytes",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Bytes of them that their own sites can serve",
+    },
+    Metric {
+        name: "nightfill_planner_warnings",
+        kind: Kind::Gauge,
+        unit: "warnings",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Warnings of the plan",
+    },
+    Metric {
+        name: "nightfill_planner_kept_forecast",
+        kind: Kind::Gauge,
+        unit: "boolean",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "1 if an older forecast stood in for fresh demand",
+    },
+    Metric {
+        name: "nightfill_planner_demand_age_days",
+        kind: Kind::Gauge,
+        unit: "days",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Days from the newest known demand to the plan's day; absent if none is known",
+    },
+    Metric {
+        name: "nightfill_planner_forecast_boosted",
+        kind: Kind::Gauge,
+        unit: "boolean",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "1 if the learnt forecast was used, 0 if a simple one was",
+    },
+    Metric {
+        name: "nightfill_planner_boosted_score",
+        kind: Kind::Gauge,
+        unit: "ratio",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Part of the last two weeks' bytes that stores would have served which follow the learnt forecast; absent without --method auto or a model",
+    },
+    Metric {
+        name: "nightfill_planner_baseline_score",
+        kind: Kind::Gauge,
+        unit: "ratio",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "The same of the baseline",
+    },
+    Metric {
+        name: "nightfill_planner_model_age_days",
+        kind: Kind::Gauge,
+        unit: "days",
+        labels: &[],
+        stability: Stability::Stable,
+        help: "Days from the newest demand that the model has learnt from to the newest known; absent without a model",
+    },
+];
