@@ -9,7 +9,7 @@ use crate::{
     control::{Control, Identity, join::Joining},
     drain::Drain,
     drive_watch::DriveWatch,
-    fill::{FillContext, FillHold, Filler, Shown, fetch},
+    fill::{FillContext, FillHold, Filler, Shown, fetch::Fetcher},
     handover::Handed,
     limits::Limits,
     machine,
@@ -19,6 +19,7 @@ use crate::{
     serve,
     server::{EncryptedConfig, Server, ServerConfig},
     signals,
+    signing::Signing,
     store::{self, Budget, Store, keeper::Keeper},
     traffic::Traffic,
     upgrade::{self, Own, Program, Times, Upgrader, Upgrades, Writer},
@@ -254,6 +255,7 @@ struct Appliance {
     traffic: Arc<Traffic>,
     plans: Plans,
     fetched: Arc<AtomicU64>,
+    fetcher: Fetcher,
     presence: Presence,
     hold: FillHold,
     bgp: Option<Arc<Speaker>>,
@@ -321,8 +323,14 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         drain.clone(),
     ));
     let keeping = tokio::spawn(keeper.run());
+    let signing = config
+        .signing
+        .clone()
+        .map(Signing::load)
+        .transpose()?
+        .map(Arc::new);
     let mut server = Server::start(
-        server_config(&settled, metrics.clone()),
+        server_config(&settled, signing.clone(), metrics.clone()),
         &mut handed,
         namespace,
         traffic.clone(),
@@ -360,6 +368,7 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         plans,
         hold,
         fetched: Arc::default(),
+        fetcher: Fetcher::new(config.fill_parallel, signing)?,
         profile: settled.profile,
         metrics: metrics.clone(),
         drain: drain.clone(),
@@ -399,7 +408,7 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
     Ok(())
 }
 
-fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
+fn server_config(settled: &Settled, signing: Option<Arc<Signing>>, metrics: Arc<Metrics>) -> ServerConfig {
     let config = &settled.config;
     ServerConfig {
         listen: config.listen,
@@ -411,6 +420,7 @@ fn server_config(settled: &Settled, metrics: Arc<Metrics>) -> ServerConfig {
         workers: settled.workers,
         placement: settled.placement.clone(),
         limits: Limits::from_budgets(&settled.budgets),
+        signing,
         access_log: AccessLogTarget::parse(&config.access_log),
         metrics,
     }
@@ -443,7 +453,7 @@ impl Appliance {
         let (filler, shown) = Filler::new(FillContext {
             store: self.store.clone(),
             control: self.control.clone(),
-            client: fetch::client(self.config.fill_parallel)?,
+            fetcher: self.fetcher.clone(),
             conditions: self.conditions.clone(),
             metrics: self.metrics.clone(),
             fetched: self.fetched.clone(),

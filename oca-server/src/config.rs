@@ -4,11 +4,13 @@
 //! describes each key.
 
 pub(crate) mod reader;
+mod signing;
 
 use crate::{
     bgp::config::BgpConfig,
     quic::Congestion,
     server::{EncryptedConfig, QuicConfig},
+    signing::{Signing, SigningConfig},
     tls::identity::PairFiles,
 };
 use anyhow::{Context, anyhow};
@@ -96,6 +98,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HTTPS and HTTP/3. Its ticket keys are kept by the appliance, in its root.
     pub encrypted: Option<EncryptedConfig>,
+    /// Whose tokens are asked for.
+    pub signing: Option<SigningConfig>,
     /// Address of the admin listener.
     pub admin_listen: Option<SocketAddr>,
     /// The data folder.
@@ -153,6 +157,7 @@ impl Config {
         }
         let join_token = join_secret(&mut r, folder);
         let encrypted = encrypted(&mut r, folder);
+        let signing = signing::signing(&mut r, folder);
         let profile = r.string("profile").unwrap_or_else(|| "laptop".to_owned());
         let access_log = r.string("access_log").unwrap_or_else(|| "-".to_owned());
         let workers = r.number("workers", 1, MOST_WORKERS);
@@ -173,6 +178,7 @@ impl Config {
             base_url,
             listen: listen.expect(CHECKED),
             encrypted,
+            signing,
             admin_listen,
             root: folder.join(root.expect(CHECKED)),
             drives: drives.into_iter().map(|d| folder.join(d)).collect(),
@@ -234,6 +240,9 @@ impl Config {
             if let Some(file) = &neighbor.md5_file {
                 readable("bgp", file);
             }
+        }
+        if let Some(Err(e)) = self.signing.clone().map(Signing::load) {
+            problems.push(self.problem("signing_keys", e.to_string()));
         }
         if self.root.exists() && !self.root.is_dir() {
             problems.push(self.problem("root", format!("{} is not a folder", self.root.display())));
@@ -375,7 +384,8 @@ mod tests {
              cert = \"c.pem\"\nkey = \"/k.pem\"\nadmin_listen = \"127.0.0.1:0\"\nprofile = \"small-10g\"\n\
              storage = \"1 TB\"\negress = \"2 Gbps\"\nfill_rate = \"300 Mbps\"\nworkers = 3\nfill_parallel = 8\n\
              kernel_tls = \"off\"\naccess_log = \"access.json\"\nreport_seconds = 2\nmin_free = 5\n\
-             drives = [\"a\", \"/b\"]\ndrive_stall_seconds = 3\n"
+             drives = [\"a\", \"/b\"]\ndrive_stall_seconds = 3\nsigning_keys = \"keys.json\"\nsigning_attribute = \"sig\"\n\
+             signing_audience = \"us\"\nsigning_paths = [\"/t/a/\", \"/t/b/\"]\nsigning_fill_issuer = \"fleet\"\n"
         );
         let c = parse(&text).unwrap();
         assert_eq!(c.join_token, Some(JoinSecret::File("/run/token".into())));
@@ -402,7 +412,12 @@ mod tests {
         );
         assert_eq!(c.drives, [Path::new("/etc/nightfill/a"), Path::new("/b")]);
         assert_eq!(c.drive_stall, Duration::from_secs(3));
-        let wanted = ["/run/token", "c.pem", "/k.pem"];
+        let signing = c.signing.clone().unwrap();
+        assert_eq!(signing.keys, Path::new("/etc/nightfill/keys.json"));
+        assert_eq!(signing.paths, ["/t/a/", "/t/b/"]);
+        let names = (signing.attribute.as_str(), signing.audience, signing.fill_issuer);
+        assert_eq!(names, ("sig", Some("us".to_owned()), Some("fleet".to_owned())));
+        let wanted = ["/run/token", "c.pem", "/k.pem", "keys.json"];
         let problems = c.probe();
         assert_eq!(problems.len(), wanted.len());
         for (problem, path) in problems.iter().zip(wanted) {
@@ -448,6 +463,33 @@ mod tests {
             ("[]", "a.toml:7: key: is not a text in quotes or a list of such"),
         ] {
             let problems = parse(&format!("{LEAST}{tls}key = {key}\n")).unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn signing_is_checked_as_a_whole() {
+        let c = parse(&format!("{LEAST}signing_keys = \"k.json\"\n")).unwrap();
+        let signing = c.signing.unwrap();
+        assert_eq!(
+            (signing.attribute.as_str(), signing.paths),
+            ("URISigningPackage", vec!["/".to_owned()])
+        );
+        for (keys, problem) in [
+            (
+                "signing_audience = \"x\"",
+                "a.toml:5: signing_audience: goes with signing_keys",
+            ),
+            (
+                "signing_keys = \"k\"\nsigning_paths = \"t\"",
+                "a.toml:6: signing_paths: `t` does not begin",
+            ),
+            (
+                "signing_keys = \"k\"\nsigning_attribute = \"a=\"",
+                "a.toml:6: signing_attribute: `a=` cannot name",
+            ),
+        ] {
+            let problems = parse(&format!("{LEAST}{keys}\n")).unwrap_err();
             assert!(problems[0].starts_with(problem), "{problems:?}");
         }
     }

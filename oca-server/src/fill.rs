@@ -42,7 +42,7 @@ pub struct FillContext {
     /// Who knows block digests.
     pub control: Control,
     /// Fetches from sources.
-    pub client: reqwest::Client,
+    pub fetcher: fetch::Fetcher,
     /// What is wrong.
     pub conditions: Conditions,
     /// Where it counts.

@@ -27,12 +27,14 @@ use oca_core::{
     path::Target,
     range::select,
 };
+use ring::rand::SystemRandom;
 use rustls::{
     ConnectionTrafficSecrets, ProtocolVersion,
     crypto::cipher::{AeadKey, Iv},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::LazyLock};
+use url_signing::{Address, KeySet, Life, Request, Uri, Verifier, find_in_target, mint_cat, mint_jwt};
 
 mod bgp;
 #[path = "../core/tests/range_model/model.rs"]
@@ -42,7 +44,7 @@ mod range_model;
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 7] = [
+pub const TARGETS: [FuzzTarget; 8] = [
     ("request_head", request_head),
     ("range", range),
     ("h3_request", h3_request),
@@ -50,6 +52,7 @@ pub const TARGETS: [FuzzTarget; 7] = [
     ("plan", plan),
     ("index", index),
     ("bgp_update", bgp_update),
+    ("signed_url", signed_url),
 ];
 
 /// The head of an HTTP/1 request: what is taken means the same to a naive reader, and its target leads nowhere else.
@@ -76,6 +79,51 @@ pub fn request_head(bytes: &[u8]) {
         let inside = path.starts_with('/') && !path.contains("//") && !path.contains('\0');
         let steps = path.split('/').any(|segment| matches!(segment, "." | ".."));
         assert!(path == "*" || (inside && !steps), "{path:?}");
+    }
+}
+
+/// A request target in which a byte 1 stands for a good JWT for `/t/a/1/` and a byte 2 for a good CWT for it: what is granted
+/// is looked up below that folder, and nothing is granted without one of the two.
+pub fn signed_url(bytes: &[u8]) {
+    static SET: LazyLock<(KeySet, [String; 2])> = LazyLock::new(|| {
+        let random = SystemRandom::new();
+        let keys = r#"{"a":{"renewal_kid":"1","keys":[{"kty":"oct","kid":"1","k":"Kh_RkUMj-fzbD37qBnDf_3e_RvQ3RP9PaSmVEpE24AM"}]}}"#;
+        let set = KeySet::parse(keys, &random).expect("a good key file");
+        let life = Life {
+            end: 2000,
+            renewal: None,
+        };
+        let issuer = set.issuer("a").expect("it is in the file");
+        let jwt = mint_jwt(issuer, Address::Below("/t/a/1"), life, None, &random).expect("it signs");
+        let cat = mint_cat(issuer, "/t/a/1", 2000, None, &random).expect("it signs");
+        (set, [jwt, cat])
+    });
+    let (keys, [jwt, cat]) = &*SET;
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let target = text.replace('\u{1}', jwt).replace('\u{2}', cat);
+    let Ok(Some(carried)) = find_in_target("Pkg", &target) else {
+        return;
+    };
+    assert!(carried.target.len() + carried.token.len() < target.len());
+    let verifier = Verifier { keys, audience: None };
+    let Ok(uri) = Uri::new("https", "h", &carried.target) else {
+        return;
+    };
+    let request = Request {
+        uri: &uri,
+        method: "GET",
+        protocol: "h2",
+    };
+    let granted = verifier
+        .open(carried.token)
+        .and_then(|grant| grant.check(&request, 1000));
+    if granted.is_ok() {
+        assert!(carried.token.trim_end_matches('=') == jwt || carried.token.trim_end_matches('=') == cat);
+        if let Ok(served) = Target::parse(&carried.target) {
+            assert!(served.path.starts_with("/t/a/1/"), "{} by {target}", served.path);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub mod report;
 pub mod serve;
 pub mod server;
 pub mod signals;
+pub mod signing;
 pub mod store;
 mod sys;
 pub mod tls;

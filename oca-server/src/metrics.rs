@@ -56,6 +56,22 @@ pub const METRICS: &[Metric] = &[
         help: "Requests answered, by protocol (HTTP/1.0, HTTP/1.1, HTTP/2, HTTP/3) and status",
     },
     Metric {
+        name: "oca_signed_requests_total",
+        kind: Kind::Counter,
+        unit: "requests",
+        labels: &["outcome"],
+        stability: Stability::Stable,
+        help: "Requests of which a token was asked: verified, or the reason of the refusal (docs/decisions/signing.md)",
+    },
+    Metric {
+        name: "oca_signing_key_swaps_total",
+        kind: Kind::Counter,
+        unit: "changes",
+        labels: &["outcome"],
+        stability: Stability::Stable,
+        help: "Changes of the signing key file that were taken up (swapped) or refused, the old keys staying (refused)",
+    },
+    Metric {
         name: "oca_sent_bytes_total",
         kind: Kind::Counter,
         unit: "bytes",

@@ -14,6 +14,7 @@ use crate::{
     quic::Congestion,
     server::{EncryptedConfig, QuicConfig, Server, ServerConfig},
     signals,
+    signing::{Signing, SigningConfig, SigningError},
     tls::identity::PairFiles,
     traffic::Traffic,
     upgrade::{self, Own, Program, ReadOnly, Times, Upgrader},
@@ -83,6 +84,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
     #[command(flatten)]
+    signing: SigningArgs,
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -93,6 +96,42 @@ pub enum KernelTls {
     Auto,
     /// This process
     Off,
+}
+
+/// Signed addresses.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signed addresses")]
+struct SigningArgs {
+    /// Issuers' keys (JSON, docs/formats/signing-keys.md): asks for tokens by RFC 9246 or CTA-5007; read again on change
+    #[arg(long, value_name = "FILE")]
+    signing_keys: Option<PathBuf>,
+    /// Name of the query parameter, path parameter and cookie with the token
+    #[arg(long, value_name = "NAME", default_value = url_signing::DEFAULT_ATTRIBUTE, value_parser = attribute)]
+    signing_attribute: String,
+    /// Name that tokens with an audience must name
+    #[arg(long, value_name = "NAME", requires = "signing_keys")]
+    signing_audience: Option<String>,
+    /// Beginning of a path that asks for a token; may be repeated
+    #[arg(long = "signing-path", value_name = "PATH", default_value = "/")]
+    signing_paths: Vec<String>,
+}
+
+fn attribute(name: &str) -> Result<String, url_signing::ParameterError> {
+    url_signing::check_attribute(name).map(|()| name.to_owned())
+}
+
+impl SigningArgs {
+    fn load(&self) -> Result<Option<Arc<Signing>>, SigningError> {
+        let config = |keys| SigningConfig {
+            keys,
+            attribute: self.signing_attribute.clone(),
+            audience: self.signing_audience.clone(),
+            paths: self.signing_paths.clone(),
+            fill_issuer: None,
+        };
+        let signing = self.signing_keys.clone().map(config).map(Signing::load);
+        Ok(signing.transpose()?.map(Arc::new))
+    }
 }
 
 /// Limits that tests and unusual networks change.
@@ -182,6 +221,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         workers,
         placement: placement(&profile, &machine::topology(), workers),
         limits: args.limits.apply(Limits::from_budgets(&budgets)),
+        signing: args.signing.load()?,
         access_log: AccessLogTarget::parse(&args.access_log),
         metrics: Arc::new(Metrics::new()),
     })

@@ -10,6 +10,7 @@ use crate::{
     metrics::Metrics,
     namespace::Namespace,
     quic::{self, Congestion, FromNewerEnds, Generations, NoSuite, Quic},
+    signing::{self, Signing},
     tls::{
         Tls,
         identity::{PairFiles, TlsError},
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub placement: Placement,
     /// What clients may use.
     pub limits: Limits,
+    /// Whose tokens are asked for, if any are.
+    pub signing: Option<Arc<Signing>>,
     /// Where access-log lines go.
     pub access_log: AccessLogTarget,
     /// Where the send path counts.
@@ -128,6 +131,7 @@ pub struct Server {
     from_newer: FromNewerEnds,
     log: AccessLog,
     _watch: Option<watch::Watch>,
+    _keys_watch: Option<signing::watch::Watch>,
 }
 
 impl Server {
@@ -150,6 +154,7 @@ impl Server {
             workers,
             placement,
             limits,
+            signing,
             access_log,
             metrics,
         } = config;
@@ -195,6 +200,7 @@ impl Server {
             namespace,
             traffic,
             name,
+            signing: signing.clone(),
             alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),
             drain,
             held: held.clone(),
@@ -208,6 +214,7 @@ impl Server {
         let watch = encrypted
             .as_ref()
             .map(|e| watch::start(e.tls.clone(), &shared.metrics));
+        let keys_watch = signing.map(|s| signing::watch::start(s, Arc::clone(&shared.metrics)));
         let threads = spawn_all(workers, plain, encrypted, &placement, &log, &shared)?;
         Ok(Self {
             listen,
@@ -223,6 +230,7 @@ impl Server {
             from_newer,
             log,
             _watch: watch.transpose().map_err(StartError::Worker)?,
+            _keys_watch: keys_watch.transpose().map_err(StartError::Worker)?,
         })
     }
 

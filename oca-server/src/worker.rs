@@ -16,6 +16,7 @@ use crate::{
     metrics::Metrics,
     namespace::{Found, Namespace},
     quic::{self, Quic},
+    signing::{Signing, gate::Gate},
     tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
 };
@@ -60,6 +61,8 @@ pub struct Shared {
     pub traffic: Arc<Traffic>,
     /// Value of `Alt-Svc` on HTTPS over TCP.
     pub alternative: Option<Arc<str>>,
+    /// Whose tokens are asked for, if any are.
+    pub signing: Option<Arc<Signing>>,
     /// The appliance's name, as players are told it.
     pub name: Arc<str>,
     /// Stop signal.
@@ -141,6 +144,8 @@ pub struct Worker {
     pub urgent: Rc<Cell<usize>>,
     /// Value of `Alt-Svc` on HTTPS over TCP: where HTTP/3 is.
     pub alternative: Option<Arc<str>>,
+    /// Asks for tokens, if any are asked for.
+    pub gate: Option<Gate>,
     traffic: Arc<Traffic>,
     leaving: Cell<Leaving>,
     stop: Notify,
@@ -172,6 +177,7 @@ impl Worker {
             name: shared.name,
             urgent: Rc::default(),
             alternative: shared.alternative,
+            gate: shared.signing.map(Gate::new),
             traffic: shared.traffic,
             leaving: Cell::default(),
             stop: Notify::new(),

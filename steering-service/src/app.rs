@@ -9,6 +9,7 @@ use crate::{
     random::Random,
     report::{Counts, Reporter},
     session::{MIN_KEY_LEN, SessionKey},
+    signing::{Signer, SigningError},
 };
 use axum::http::HeaderName;
 use ipnet::IpNet;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The policy file.
     #[error("--policy {0}")]
     Policy(policy::PolicyFileError),
+    /// The signing keys.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// The snapshot file.
     #[error("--snapshot {0}")]
     Snapshot(file::FileError),
@@ -84,6 +88,8 @@ pub struct Shared {
     pub country_header: Option<HeaderName>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
+    /// Signs addresses, if they are signed.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// A service that is ready to be started.
@@ -94,6 +100,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     fleet: Arc<FleetState>,
     random: Arc<Random>,
+    signer: Option<Arc<Signer>>,
 }
 
 impl App {
@@ -118,6 +125,12 @@ impl App {
             }
         };
         Ok(Self {
+            signer: config
+                .signing
+                .clone()
+                .map(Signer::load)
+                .transpose()?
+                .map(Arc::new),
             key: session_key(config.session_key.as_deref())?,
             random: Arc::new(Random::new(getrandom::u64().map_err(StartError::Random)?)),
             config,
@@ -149,6 +162,7 @@ impl App {
             trusted_proxies: self.config.trusted_proxies,
             country_header: self.config.country_header,
             ttl: self.config.ttl,
+            signer: self.signer,
         });
         println!("{{\"ready\":\"steering-service\",\"listen\":\"{listen}\"}}");
         let stop = async move {
@@ -177,6 +191,11 @@ impl App {
             let (fleet, metrics) = (Arc::clone(&fleet), Arc::clone(&metrics));
             let following = policy::follow(path.clone(), hangup, fleet, metrics);
             tasks.forever.push(tokio::spawn(following));
+        }
+        if let Some(signer) = self.signer.clone() {
+            tasks
+                .forever
+                .push(tokio::spawn(signer.follow(Arc::clone(&metrics))));
         }
         match &self.config.source {
             Source::File(path) => {

@@ -1,10 +1,13 @@
 //! The command line, and what it means once it has been checked.
 
-use crate::steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL};
+use crate::{
+    signing::SigningConfig,
+    steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL},
+};
 use axum::http::HeaderName;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Ranks appliances for viewers: JSON, 302, personalised manifests, content steering.
 #[derive(Debug, Parser)]
@@ -60,12 +63,55 @@ pub struct ServeArgs {
     /// Header in which a trusted proxy names the viewer's country by two letters, for licences and rules
     #[arg(long, value_name = "NAME")]
     country_header: Option<HeaderName>,
+    #[command(flatten)]
+    signing: SigningArgs,
     /// File that keeps the last snapshot over a restart
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
     /// Log filter, e.g. info or steering_service=debug; default: RUST_LOG, else info
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
+}
+
+/// Signed addresses.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signed addresses")]
+struct SigningArgs {
+    /// Issuers' keys (JSON, docs/formats/signing-keys.md): every address carries a token by RFC 9246; read again on change
+    #[arg(long, value_name = "FILE", requires = "signing_issuer")]
+    signing_keys: Option<PathBuf>,
+    /// Issuer in whose name addresses are signed
+    #[arg(long, value_name = "NAME", requires = "signing_keys")]
+    signing_issuer: Option<String>,
+    /// Name of the path parameter with the token
+    #[arg(long, value_name = "NAME", default_value = url_signing::DEFAULT_ATTRIBUTE, value_parser = attribute)]
+    signing_attribute: String,
+    /// Audience to name in tokens
+    #[arg(long, value_name = "NAME", requires = "signing_keys")]
+    signing_audience: Option<String>,
+    /// Hours that a token lives: longer than a title with its pauses, 1 to 168
+    #[arg(long, value_name = "H", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=168))]
+    signing_hours: u32,
+    /// Leave the addresses of the origin unsigned: for one that takes no tokens
+    #[arg(long, requires = "signing_keys")]
+    unsigned_fallback: bool,
+}
+
+fn attribute(name: &str) -> Result<String, url_signing::ParameterError> {
+    url_signing::check_attribute(name).map(|()| name.to_owned())
+}
+
+impl SigningArgs {
+    fn config(self) -> Option<SigningConfig> {
+        Some(SigningConfig {
+            keys: self.signing_keys?,
+            issuer: self.signing_issuer?,
+            attribute: self.signing_attribute,
+            audience: self.signing_audience,
+            life: Duration::from_secs(u64::from(self.signing_hours) * 3600),
+            fallback: !self.unsigned_fallback,
+        })
+    }
 }
 
 /// Where the fleet comes from.
@@ -103,6 +149,8 @@ pub struct Config {
     pub policy: Option<PathBuf>,
     /// Where trusted proxies name the country.
     pub country_header: Option<HeaderName>,
+    /// How addresses are signed, if they are.
+    pub signing: Option<SigningConfig>,
 }
 
 /// What is wrong with the command line.
@@ -153,6 +201,7 @@ impl TryFrom<ServeArgs> for Config {
             ttl: args.ttl,
             policy: args.policy,
             country_header: args.country_header,
+            signing: args.signing.config(),
         })
     }
 }
@@ -205,6 +254,25 @@ mod tests {
             &["--trusted-proxy", "10.0.0.0/33"],
             &["--listen", "8090"],
             &["--country-header", "x-country"],
+            &["--signing-keys", "k"],
+            &["--signing-issuer", "i"],
+            &[
+                "--signing-keys",
+                "k",
+                "--signing-issuer",
+                "i",
+                "--signing-hours",
+                "0",
+            ],
+            &[
+                "--signing-keys",
+                "k",
+                "--signing-issuer",
+                "i",
+                "--signing-attribute",
+                "a=",
+            ],
+            &["--unsigned-fallback"],
         ] {
             assert!(config(&[&["--snapshot", "f"], bad].concat()).is_err(), "{bad:?}");
         }
@@ -218,5 +286,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((c.trusted_proxies.len(), c.ttl), (2, 10));
+        assert_eq!(c.signing, None);
+        let c = config(&["--snapshot", "f", "--signing-keys", "k", "--signing-issuer", "i"]).unwrap();
+        let signing = c.signing.unwrap();
+        assert_eq!((signing.life.as_secs(), signing.fallback), (4 * 3600, true));
     }
 }

@@ -18,10 +18,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use cdn_types::TitleId;
+use cdn_types::{TitleId, time::Timestamp};
 use problem::Problem;
 use serde::de::DeserializeOwned;
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 use steering_core::{ApplianceIx, RankError, Ranking, index::FALLBACK_ID};
 
 /// Address of the TCP peer, put into every request by [`server`].
@@ -159,9 +159,49 @@ fn ways<'a>(fleet: &'a Fleet, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
     appliances.chain(fallback).chain(reserve).collect()
 }
 
+/// A title's prefix as viewers are given it.
+struct Prefix<'a> {
+    at_appliances: Cow<'a, str>,
+    at_fallback: Cow<'a, str>,
+}
+
+impl<'a> Prefix<'a> {
+    /// Signed, if addresses are signed.
+    fn new(shared: &Shared, plain: &'a str) -> Result<Self, Problem> {
+        let plain = Cow::Borrowed(plain);
+        let Some(signer) = &shared.signer else {
+            return Ok(Self {
+                at_appliances: plain.clone(),
+                at_fallback: plain,
+            });
+        };
+        let signed = signer.sign(&plain, Timestamp::now().as_millisecond());
+        let signed: Cow<'_, str> = signed.map(Cow::Owned).ok_or_else(|| {
+            Problem::nobody("Addresses cannot be signed: the system gives no random numbers.")
+        })?;
+        Ok(Self {
+            at_fallback: if signer.signs_fallback() {
+                signed.clone()
+            } else {
+                plain
+            },
+            at_appliances: signed,
+        })
+    }
+
+    /// For the appliance or the fallback of that id.
+    fn at(&self, id: &str) -> &str {
+        if id == FALLBACK_ID {
+            &self.at_fallback
+        } else {
+            &self.at_appliances
+        }
+    }
+}
+
 /// Counts the beginning of a session.
 fn count_session(shared: &Shared, fleet: &Fleet, ranking: &Ranking) {
-    use cdn_types::{api::v1::SteeringOutcome as O, time::Timestamp};
+    use cdn_types::api::v1::SteeringOutcome as O;
     let name = match ranking.outcome {
         O::Hit => "hit",
         O::ContentMiss => "content_miss",

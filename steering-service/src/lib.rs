@@ -14,4 +14,5 @@ pub mod policy;
 pub mod random;
 pub mod report;
 pub mod session;
+pub mod signing;
 pub mod steering_list;

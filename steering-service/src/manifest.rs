@@ -17,6 +17,8 @@ pub struct Pathway {
     /// Scheme and authority (and path, if the appliance sits below one), no trailing slash.
     pub base_url: String,
     /// `/t/{title}/{version}`.
+    pub plain: String,
+    /// The same as the viewer is to ask for it: with a token, if addresses are signed.
     pub prefix: String,
 }
 

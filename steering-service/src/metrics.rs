@@ -79,6 +79,14 @@ pub const METRICS: &[Metric] = &[
         help: "Failed attempts to report decisions to the control plane; counts are absolute and sent again.",
     },
     Metric {
+        name: "steering_signing_key_swaps_total",
+        kind: Kind::Counter,
+        unit: "changes",
+        labels: &["outcome"],
+        stability: Stability::Stable,
+        help: "Changes of the signing key file that were taken up (swapped) or refused, the old keys staying (refused).",
+    },
+    Metric {
         name: "steering_fleet_size",
         kind: Kind::Gauge,
         unit: "entries",
@@ -141,6 +149,8 @@ pub struct Metrics {
     pub snapshot_errors: IntCounterVec,
     /// Reports that failed.
     pub report_errors: IntCounter,
+    /// By outcome.
+    pub key_swaps: IntCounterVec,
     /// By kind.
     pub fleet_size: GaugeVec,
     /// By kind.
@@ -187,6 +197,7 @@ impl Metrics {
             connected: gauge("steering_control_connected")?,
             snapshot_errors: counters("steering_snapshot_errors_total")?,
             report_errors: counter("steering_report_errors_total")?,
+            key_swaps: counters("steering_signing_key_swaps_total")?,
             fleet_size,
             route_changes: counters("steering_route_changes_total")?,
             route_errors: counter("steering_route_errors_total")?,
@@ -215,6 +226,7 @@ mod tests {
         metrics.sessions.with_label_values(&["hit"]).inc();
         metrics.manifest_errors.with_label_values(&["hls"]).inc();
         metrics.snapshot_errors.with_label_values(&["refused"]).inc();
+        metrics.key_swaps.with_label_values(&["swapped"]).inc();
         metrics.fleet_size.with_label_values(&["titles"]).set(1.0);
         metrics.route_changes.with_label_values(&["announced"]).inc();
         let text = metrics.text();

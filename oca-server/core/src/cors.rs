@@ -22,7 +22,8 @@ pub const PREFLIGHT: &[(&str, &str)] = &[
     (
         "Access-Control-Allow-Headers",
         "Range, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Cache-Control, Pragma, \
-         Content-Type, CMCD-Request, CMCD-Object, CMCD-Status, CMCD-Session",
+         Content-Type, CMCD-Request, CMCD-Object, CMCD-Status, CMCD-Session, \
+         CTA-Common-Access-Token",
     ),
     ("Access-Control-Max-Age", "86400"), // the most that browsers keep
 ];

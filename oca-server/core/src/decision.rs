@@ -298,6 +298,7 @@ fn explain(status: u16) -> &'static str {
         206 => "Partial Content\n",
         304 => "Not Modified\n",
         400 => "Bad Request\n",
+        403 => "Forbidden\n",
         404 => "Not Found\n",
         405 => "Method Not Allowed\n",
         408 => "Request Timeout\n",

@@ -4,6 +4,7 @@
 use super::FillRateCap;
 use crate::{
     control::root_cause,
+    signing::Signing,
     store::{
         layout,
         partial::{BlockError, Partial},
@@ -11,7 +12,7 @@ use crate::{
 };
 use cdn_types::BLOCK_SIZE;
 use oca_core::fill::{End, byte_range};
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use std::{
     ops::Range,
     sync::Arc,
@@ -31,16 +32,43 @@ const REDIRECTS: usize = 5;
 /// How fetches name themselves. An appliance does not count what it sends to them as viewers' demand.
 pub const AGENT: &str = "oca-fill/";
 
-/// A client for fill sources. It goes to them directly, whatever proxy the environment names.
-pub fn client(parallel: usize) -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .no_proxy()
-        .connect_timeout(CONNECT_TIME)
-        .read_timeout(READ_TIME)
-        .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
-        .pool_max_idle_per_host(parallel)
-        .user_agent(format!("{AGENT}{}", env!("CARGO_PKG_VERSION")))
-        .build()
+/// Asks fill sources. It goes to them directly, whatever proxy the environment names.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    client: Client,
+    signing: Option<Arc<Signing>>,
+}
+
+impl Fetcher {
+    /// For that many fetches at the same time; `signing` has the key that lets it in where tokens are asked for.
+    ///
+    /// # Errors
+    /// When the system gives no client.
+    pub fn new(parallel: usize, signing: Option<Arc<Signing>>) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_TIME)
+            .read_timeout(READ_TIME)
+            .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
+            .pool_max_idle_per_host(parallel)
+            .user_agent(format!("{AGENT}{}", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, signing })
+    }
+
+    /// A request for a source. The cookie goes to the host that the plan names alone: reqwest takes it off a redirect
+    /// that leads to another.
+    fn get(&self, url: &str) -> RequestBuilder {
+        let request = self.client.get(url);
+        let path = Url::parse(url).map(|url| url.path().to_owned());
+        match (&self.signing, path) {
+            (Some(signing), Ok(path)) => match signing.fill_cookie(&path) {
+                Some(cookie) => request.header(header::COOKIE, cookie),
+                None => request,
+            },
+            _ => request,
+        }
+    }
 }
 
 /// What to fetch, and into what.
@@ -69,19 +97,19 @@ fn outcome(end: End, why: impl Into<String>) -> Outcome {
 
 /// Fetches the range. Every verified block is told to `verified` as soon as it is written.
 pub async fn fetch(
-    client: &Client,
+    fetcher: &Fetcher,
     cap: &FillRateCap,
     order: &Order,
     verified: &mpsc::Sender<u32>,
 ) -> Outcome {
-    match attempt(client, cap, order, verified).await {
+    match attempt(fetcher, cap, order, verified).await {
         Ok(()) => outcome(End::Complete, ""),
         Err(outcome) => outcome,
     }
 }
 
 async fn attempt(
-    client: &Client,
+    fetcher: &Fetcher,
     cap: &FillRateCap,
     order: &Order,
     verified: &mpsc::Sender<u32>,
@@ -89,7 +117,7 @@ async fn attempt(
     let size = order.partial.size().0;
     let bytes = byte_range(&order.blocks, size);
     let broken = |e: &reqwest::Error| outcome(End::Broken, root_cause(e));
-    let request = client
+    let request = fetcher
         .get(&order.url)
         .header(header::RANGE, format!("bytes={}-{}", bytes.start, bytes.end - 1))
         .header(header::ACCEPT_ENCODING, "identity");

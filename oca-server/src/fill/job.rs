@@ -227,7 +227,11 @@ impl Job {
             partial: self.partial(fetch.item),
         };
         tracing::debug!(url = %order.url, blocks = ?order.blocks, "fetching");
-        let (client, cap, events) = (self.context.client.clone(), self.cap.clone(), self.events.clone());
+        let (fetcher, cap, events) = (
+            self.context.fetcher.clone(),
+            self.cap.clone(),
+            self.events.clone(),
+        );
         let (plan, flight) = (self.number, fetch.flight);
         let task = self.fetches.spawn(async move {
             let (verified, mut blocks) = mpsc::channel(1);
@@ -239,7 +243,7 @@ impl Job {
             };
             let work = async {
                 let verified = verified;
-                fetch::fetch(&client, &cap, &order, &verified).await
+                fetch::fetch(&fetcher, &cap, &order, &verified).await
             };
             let (outcome, ()) = tokio::join!(work, forward);
             let what = What::Ended(flight, outcome);

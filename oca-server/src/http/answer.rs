@@ -1,7 +1,12 @@
 //! From a request to its answer, alike for HTTP/2 and HTTP/3: look-up, decision, fields, and the pieces of the body.
 
 use crate::{
-    http::lookup::{LookUp, look_up, representation},
+    http::{
+        Peer, Protocol,
+        exchange::Said,
+        lookup::{LookUp, look_up, representation},
+    },
+    signing::gate::Admitted,
     worker::Worker,
 };
 use bytes::Bytes;
@@ -12,6 +17,19 @@ use oca_core::{
     request::{Fields, Method},
 };
 use std::collections::VecDeque;
+
+/// A request at the gate, if there is one.
+pub fn admit<'t>(
+    worker: &Worker,
+    protocol: Protocol,
+    peer: Peer,
+    target: &'t str,
+    said: &Said<'_>,
+) -> Option<Admitted<'t>> {
+    let gate = worker.gate.as_ref()?;
+    let method = Method::parse(said.method);
+    Some(gate.admit(protocol, peer.tls.is_some(), method, target, said))
+}
 
 /// What a target names for a method.
 pub fn find(worker: &Worker, method: Method, target: &str) -> LookUp {

@@ -4,6 +4,7 @@
 use crate::{
     fill::fetch::AGENT,
     http::{Peer, Protocol},
+    signing::gate::Verdict,
     sys::path::Path,
     worker::Worker,
 };
@@ -20,8 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use url_signing::{CAT_HEADER, Reason};
+
 /// Longest text field of a log line in bytes; what is longer is cut there.
 const FIELD: usize = 2048;
+
+/// Cookie fields that are looked at; a player's browser has one or two cookies for an appliance.
+const COOKIE_FIELDS: usize = 4;
 
 /// What a request said of itself, as sent.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +48,10 @@ pub struct Said<'a> {
     pub referer: Option<&'a [u8]>,
     /// CMCD-Request, -Object, -Status, -Session.
     pub cmcd: [Option<&'a [u8]>; 4],
+    /// Cookie: looked at for a token, never logged. HTTP/2 and HTTP/3 send it in pieces (RFC 9113 §8.2.3).
+    pub cookies: [Option<&'a [u8]>; COOKIE_FIELDS],
+    /// CTA-Common-Access-Token, likewise.
+    pub access_token: Option<&'a [u8]>,
 }
 
 /// Field names of [`Said::cmcd`], and their keys in the log.
@@ -58,6 +68,12 @@ impl<'a> Said<'a> {
         let slot = match name.len() {
             4 if name.eq_ignore_ascii_case("host") => &mut self.host,
             5 if name.eq_ignore_ascii_case("range") => &mut self.range,
+            6 if name.eq_ignore_ascii_case("cookie") => {
+                match self.cookies.iter_mut().find(|slot| slot.is_none()) {
+                    Some(slot) => slot,
+                    None => return,
+                }
+            }
             7 if name.eq_ignore_ascii_case("referer") => &mut self.referer,
             10 if name.eq_ignore_ascii_case("user-agent") => &mut self.user_agent,
             11 | 12 => match CMCD
@@ -67,6 +83,7 @@ impl<'a> Said<'a> {
                 Some(index) => &mut self.cmcd[index],
                 None => return,
             },
+            23 if name.eq_ignore_ascii_case(CAT_HEADER) => &mut self.access_token,
             _ => return,
         };
         *slot = Some(value);
@@ -162,6 +179,25 @@ impl Exchange {
         self.worker.traffic().bytes_sent.fetch_add(bytes, Relaxed);
         let mut counters = self.worker.counters.borrow_mut();
         counters.add("oca_sent_bytes_total", self.protocol.name(), bytes);
+    }
+
+    /// What became of it at the gate, for the log (docs/formats/access-log.md) and the metric.
+    pub fn judged(&mut self, verdict: &Verdict) {
+        let (code, reason) = match verdict {
+            Verdict::Unasked => ("000", None),
+            Verdict::Granted(_) => (Reason::VERIFIED, None),
+            Verdict::Refused(reason) => (reason.code(), Some(reason.name())),
+        };
+        if *verdict != Verdict::Unasked {
+            let mut counters = self.worker.counters.borrow_mut();
+            counters.add("oca_signed_requests_total", reason.unwrap_or("verified"), 1);
+        }
+        if !self.line.is_empty() {
+            text(&mut self.line, "uri_signing", code.as_bytes());
+            if let Some(reason) = reason {
+                text(&mut self.line, "uri_signing_reason", reason.as_bytes());
+            }
+        }
     }
 
     /// Body bytes sent so far.

@@ -7,6 +7,7 @@ use crate::{
     files::OpenFile,
     http::{
         Peer, Protocol,
+        answer::admit,
         exchange::{End, Exchange, Said},
         head::{self, Content, Head},
         lookup::{LookUp, look_up, representation},
@@ -218,12 +219,20 @@ impl<'w> Connection<'w> {
         let Ok(Some(head)) = head::parse(&self.buffer) else {
             return None;
         };
-        let mut exchange = Exchange::new(self.worker, head.protocol, self.peer, &head.said);
-        let found = match Target::parse(head.target) {
+        let admitted = admit(self.worker, head.protocol, self.peer, head.target, &head.said);
+        let mut said = head.said;
+        let target = match &admitted {
+            Some(admitted) => admitted.instead(&mut said),
+            None => head.target,
+        };
+        let mut exchange = Exchange::new(self.worker, head.protocol, self.peer, &said);
+        let refused = admitted.as_ref().and_then(|a| a.told(&mut exchange));
+        let found = match Target::parse(target) {
             _ if head.method == Method::Other => Err(405),
             Ok(target) if head.method == Method::Options || target.path != "*" => Ok(target),
             Ok(_) | Err(_) => Err(400),
         };
+        let found = found.and_then(|target| refused.map_or(Ok(target), Err));
         let found = found.map(|target| match head.method {
             Method::Get | Method::Head => look_up(self.worker, &target),
             Method::Options | Method::Other => LookUp::Missing,
@@ -255,6 +264,7 @@ impl<'w> Connection<'w> {
             keep_open,
             secure: self.peer.tls.is_some(),
             told: exchange.told(|| self.wire.path()),
+            cookie: admitted.and_then(|a| a.cookie(decision.status)),
         };
         write_head(&mut self.out, self.worker, &decision, &how);
         let digest = file.as_ref().and_then(|(open, _)| open.digest);
@@ -343,6 +353,7 @@ impl<'w> Connection<'w> {
             keep_open: false,
             secure: self.peer.tls.is_some(),
             told: None,
+            cookie: None,
         };
         write_head(&mut self.out, self.worker, &decision, &how);
         exchange.answered(status, None);
@@ -395,6 +406,8 @@ struct How {
     secure: bool,
     /// What a player that speaks CMCD is told (`CMSD-Dynamic`).
     told: Option<String>,
+    /// The viewer's next token.
+    cookie: Option<String>,
 }
 
 fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: &How) {
@@ -419,6 +432,9 @@ fn write_head(out: &mut Vec<u8>, worker: &Worker, decision: &Decision<'_>, how: 
     }
     if let Some(told) = &how.told {
         let _ = write!(out, "CMSD-Dynamic: {told}\r\n");
+    }
+    if let Some(cookie) = &how.cookie {
+        let _ = write!(out, "Set-Cookie: {cookie}\r\n");
     }
     if let Some(alternative) = worker.alternative.as_ref().filter(|_| how.secure) {
         let _ = write!(out, "Alt-Svc: {alternative}\r\n");

@@ -275,9 +275,17 @@ fn respond(
         said.take(name.as_str(), value.as_bytes());
         fields.take(name.as_str(), value.as_bytes());
     }
+    let admitted = answer::admit(worker, Protocol::Http2, peer, target, &said);
+    let target = match &admitted {
+        Some(admitted) => admitted.instead(&mut said),
+        None => target,
+    };
     let mut exchange = Exchange::new(worker, Protocol::Http2, peer, &said);
     let method = Method::parse(request.method().as_str());
-    let looked_up = answer::find(worker, method, target);
+    let looked_up = match admitted.as_ref().and_then(|a| a.told(&mut exchange)) {
+        Some(status) => LookUp::Failed(status),
+        None => answer::find(worker, method, target),
+    };
     let decision = answer::answer(worker, method, &fields, &looked_up);
     let file = match &looked_up {
         LookUp::Found(open, found) => Some((open, found)),
@@ -289,6 +297,10 @@ fn respond(
         StatusCode::from_u16(decision.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let told = exchange.told(|| shared.path());
     write_fields(response.headers_mut(), worker, &decision, told.as_deref());
+    let cookie = admitted.and_then(|a| a.cookie(decision.status));
+    if let Some(cookie) = cookie.and_then(|c| HeaderValue::from_str(&c).ok()) {
+        response.headers_mut().insert(http::header::SET_COOKIE, cookie);
+    }
     let pieces = pieces(decision.body, decision.head_only);
     let file = file.map(|(open, found)| (Rc::clone(open), found.clone()));
     response.map(|()| FileBody::new(file, pieces, exchange, (priority, Rc::clone(shared))))

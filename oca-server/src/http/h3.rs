@@ -111,16 +111,23 @@ pub fn respond(
         }
     }
     said.host = request.authority().map(str::as_bytes);
-    let exchange = Exchange::new(worker, Protocol::Http3, peer, &said);
+    let admitted = answer::admit(worker, Protocol::Http3, peer, target, &said);
+    let target = match &admitted {
+        Some(admitted) => admitted.instead(&mut said),
+        None => target,
+    };
+    let mut exchange = Exchange::new(worker, Protocol::Http3, peer, &said);
     let method = Method::parse(request.method());
-    let looked_up = if too_long {
-        LookUp::Failed(413)
-    } else {
-        answer::find(worker, method, target)
+    let refused = admitted.as_ref().and_then(|a| a.told(&mut exchange));
+    let looked_up = match refused.or(too_long.then_some(413)) {
+        Some(status) => LookUp::Failed(status),
+        None => answer::find(worker, method, target),
     };
     let decision = answer::answer(worker, method, &fields, &looked_up);
     let told = exchange.told(|| Some(path));
-    let (head, pieces) = encode(worker, decision, told.as_deref());
+    let cookie = admitted.and_then(|a| a.cookie(decision.status));
+    let own = [("cmsd-dynamic", told), ("set-cookie", cookie)];
+    let (head, pieces) = encode(worker, decision, own);
     let file = match looked_up {
         LookUp::Found(open, found) => Some((open, found)),
         LookUp::Missing | LookUp::Failed(_) => None,
@@ -133,7 +140,7 @@ pub fn respond(
 /// Answers what could not be read as a request.
 pub fn refuse(worker: &Rc<Worker>, pulse: &Rc<Pulse>, peer: Peer, status: u16) -> Response {
     let exchange = Exchange::new(worker, Protocol::Http3, peer, &Said::default());
-    let (head, pieces) = encode(worker, Decision::error(status), None);
+    let (head, pieces) = encode(worker, Decision::error(status), []);
     Response::new(exchange, pulse, head, pieces, None)
 }
 
@@ -142,7 +149,11 @@ struct Encoded {
     bytes: Bytes,
 }
 
-fn encode(worker: &Worker, decision: Decision<'_>, told: Option<&str>) -> (Encoded, VecDeque<Piece>) {
+fn encode<const N: usize>(
+    worker: &Worker,
+    decision: Decision<'_>,
+    own: [(&str, Option<String>); N],
+) -> (Encoded, VecDeque<Piece>) {
     let mut section = Vec::with_capacity(512);
     let mut encoder = Encoder::response(&mut section, decision.status);
     answer::fields(worker, &decision, |name, value| {
@@ -151,8 +162,10 @@ fn encode(worker: &Worker, decision: Decision<'_>, told: Option<&str>) -> (Encod
             encoder.field(name, value);
         }
     });
-    if let Some(told) = told {
-        encoder.field("cmsd-dynamic", told);
+    for (name, value) in own {
+        if let Some(value) = value {
+            encoder.field(name, &value);
+        }
     }
     let mut bytes = Vec::with_capacity(section.len() + 16);
     frame::head(Kind::Headers, section.len() as u64, &mut bytes);

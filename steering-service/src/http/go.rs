@@ -1,7 +1,7 @@
 //! `GET /v1/go/{asset}/{path…}`: for clients without steering. 302 to the best appliance's address of that file; or,
 //! for a client that asks for JSON, all addresses in order, so that it can fail over by itself.
 
-use super::{PathParts, Peer, Problem, client_addr::Viewer, count_session, fleet, title_id, ways};
+use super::{PathParts, Peer, Prefix, Problem, client_addr::Viewer, count_session, fleet, title_id, ways};
 use crate::app::Shared;
 use axum::{
     Extension, Json,
@@ -44,9 +44,10 @@ pub async fn go(
         count_session(&shared, &fleet, &ranking);
     }
     let query = query.map_or_else(String::new, |q| format!("?{q}"));
+    let prefix = Prefix::new(&shared, &title.prefix)?;
     let locations: Vec<String> = ways(&fleet, &ranking)
         .into_iter()
-        .map(|(_, base)| format!("{base}{}/{path}{query}", title.prefix))
+        .map(|(id, base)| format!("{base}{}/{path}{query}", prefix.at(id)))
         .collect();
     let Some(first) = locations.first() else {
         return Err(Problem::nobody(

@@ -2,7 +2,7 @@
 //! viewer's best appliances and the origin declared in it, and the address of the session's own steering list.
 
 use super::{
-    PathParts, Peer, Problem, client_addr::Viewer, count_session, fleet, public_base, title_id, ways,
+    PathParts, Peer, Prefix, Problem, client_addr::Viewer, count_session, fleet, public_base, title_id, ways,
 };
 use crate::{
     app::Shared,
@@ -62,7 +62,7 @@ pub async fn play(
     if !ranking.licensed {
         return Err(Problem::not_licensed(&asset));
     }
-    let pathways = pathways(&fleet, &ranking);
+    let pathways = pathways(&shared, &fleet, &ranking)?;
     if pathways.is_empty() {
         return Err(Problem::nobody(
             "No healthy appliance holds it and the fleet names no origin.",
@@ -79,15 +79,17 @@ pub async fn play(
     Ok(answer(&shared, &fleet, &ranking, kind, &pathways, &steering))
 }
 
-fn pathways(fleet: &Fleet, ranking: &Ranking) -> Vec<Pathway> {
-    let prefix = &fleet.index.title(ranking.title).prefix;
+fn pathways(shared: &Shared, fleet: &Fleet, ranking: &Ranking) -> Result<Vec<Pathway>, Problem> {
+    let plain = &fleet.index.title(ranking.title).prefix;
+    let prefix = Prefix::new(shared, plain)?;
     let ways = ways(fleet, ranking).into_iter();
-    ways.map(|(id, base_url)| Pathway {
+    let pathways = ways.map(|(id, base_url)| Pathway {
         id: id.to_owned(),
         base_url: base_url.to_owned(),
-        prefix: prefix.clone(),
-    })
-    .collect()
+        plain: plain.clone(),
+        prefix: prefix.at(id).to_owned(),
+    });
+    Ok(pathways.collect())
 }
 
 fn session(id: u64, asset: TitleId, pathways: &[Pathway]) -> Session {

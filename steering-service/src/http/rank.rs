@@ -1,6 +1,6 @@
 //! `GET /v1/rank?client=IP&asset=ID[&country=XX][&explain=1]`: the ranked list as JSON, for smart clients, operators and tests.
 
-use super::{Peer, Problem, client_addr::Viewer, fleet, title_id};
+use super::{Peer, Prefix, Problem, client_addr::Viewer, fleet, title_id};
 use crate::{app::Shared, fleet::Fleet};
 use axum::{
     Extension, Json,
@@ -97,23 +97,26 @@ pub async fn rank(
         outcome: ranking.outcome,
         generation: fleet.index.generation,
         stale_seconds: shared.fleet.stale_seconds(Timestamp::now()),
-        ranked: entries(&fleet, &ranking),
+        ranked: entries(
+            &fleet,
+            &ranking,
+            &Prefix::new(&shared, &fleet.index.title(ranking.title).prefix)?,
+        ),
         explain: wants_explain.then(|| explain(&fleet.index, client, &ranking)),
         asset,
         client,
     }))
 }
 
-fn entries(fleet: &Fleet, ranking: &Ranking) -> Vec<Entry> {
+fn entries(fleet: &Fleet, ranking: &Ranking, prefix: &Prefix<'_>) -> Vec<Entry> {
     let index = &fleet.index;
-    let prefix = &index.title(ranking.title).prefix;
     let appliances = ranking.entries.iter().map(|e| {
         let appliance = index.appliance(e.appliance);
         let (near, room) = (near(e.tier), room(e.headroom));
         Entry {
             appliance: appliance.id.to_string(),
             base_url: appliance.base_url.clone(),
-            url: format!("{}{prefix}", appliance.base_url),
+            url: format!("{}{}", appliance.base_url, prefix.at(appliance.id.as_str())),
             site: Some(index.site(appliance.site).id.to_string()),
             tier: Some(e.tier),
             headroom: Some(e.headroom),
@@ -127,7 +130,7 @@ fn entries(fleet: &Fleet, ranking: &Ranking) -> Vec<Entry> {
         .map(|url| Entry {
             appliance: FALLBACK_ID.to_owned(),
             base_url: url.clone(),
-            url: format!("{url}{prefix}"),
+            url: format!("{url}{}", prefix.at(FALLBACK_ID)),
             site: None,
             tier: None,
             headroom: None,

@@ -267,6 +267,7 @@ v360.m3u8
         .map(|(id, base_url)| Pathway {
             id: id.into(),
             base_url: base_url.into(),
+            plain: "/t/bunny/0a1b".into(),
             prefix: "/t/bunny/0a1b".into(),
         })
         .to_vec()

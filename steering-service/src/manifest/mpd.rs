@@ -328,6 +328,7 @@ mod tests {
         .map(|(id, base_url)| Pathway {
             id: id.into(),
             base_url: base_url.into(),
+            plain: "/t/bunny/0a1b".into(),
             prefix: "/t/bunny/0a1b".into(),
         })
         .to_vec()

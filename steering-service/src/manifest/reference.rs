@@ -39,7 +39,11 @@ pub fn absolute(pathway: &Pathway, dir: &str, reference: &str) -> String {
         return reference.to_owned();
     }
     if reference.starts_with('/') {
-        return format!("{}{reference}", pathway.base_url);
+        let below = reference.strip_prefix(pathway.plain.as_str());
+        return match below.filter(|below| below.starts_with('/')) {
+            Some(below) => format!("{}{}{below}", pathway.base_url, pathway.prefix),
+            None => format!("{}{reference}", pathway.base_url),
+        };
     }
     let (path, suffix) = strip_suffix(reference);
     format!(
@@ -82,19 +86,29 @@ mod tests {
         let p = Pathway {
             id: "a".into(),
             base_url: "http://127.0.0.2:8080".into(),
-            prefix: "/t/x/1".into(),
+            plain: "/t/x/1".into(),
+            prefix: "/t;P=a.b/x/1".into(),
         };
         for (dir, reference, wanted) in [
-            ("", "v720.m3u8", "http://127.0.0.2:8080/t/x/1/v720.m3u8"),
-            ("hls/", "v720.m3u8", "http://127.0.0.2:8080/t/x/1/hls/v720.m3u8"),
+            ("", "v720.m3u8", "http://127.0.0.2:8080/t;P=a.b/x/1/v720.m3u8"),
+            (
+                "hls/",
+                "v720.m3u8",
+                "http://127.0.0.2:8080/t;P=a.b/x/1/hls/v720.m3u8",
+            ),
             (
                 "hls/",
                 "../v720.m3u8?a=1/2",
-                "http://127.0.0.2:8080/t/x/1/v720.m3u8?a=1/2",
+                "http://127.0.0.2:8080/t;P=a.b/x/1/v720.m3u8?a=1/2",
             ),
-            ("hls/", "./a/b.m3u8", "http://127.0.0.2:8080/t/x/1/hls/a/b.m3u8"),
-            ("", "../../../etc", "http://127.0.0.2:8080/t/x/1/etc"),
-            ("", "/t/x/1/v.m3u8", "http://127.0.0.2:8080/t/x/1/v.m3u8"),
+            (
+                "hls/",
+                "./a/b.m3u8",
+                "http://127.0.0.2:8080/t;P=a.b/x/1/hls/a/b.m3u8",
+            ),
+            ("", "../../../etc", "http://127.0.0.2:8080/t;P=a.b/x/1/etc"),
+            ("", "/t/x/1/v.m3u8", "http://127.0.0.2:8080/t;P=a.b/x/1/v.m3u8"),
+            ("", "/t/x/12/v.m3u8", "http://127.0.0.2:8080/t/x/12/v.m3u8"),
             ("", "https://other/v.m3u8", "https://other/v.m3u8"),
             ("", "//other/v.m3u8", "//other/v.m3u8"),
         ] {

@@ -11,4 +11,5 @@ mod fixture;
 mod manifests;
 mod policy;
 mod program;
+mod signing;
 mod steering;

@@ -26,6 +26,10 @@ const MEDIA_PORT: u16 = 8080;
 const CONTROL_PORT: u16 = 8000;
 /// Port of the steering service.
 const STEERING_PORT: u16 = 8001;
+/// In whose name steering signs addresses.
+pub const STUDIO: &str = "studio";
+/// In whose name appliances sign their fetches.
+pub const FLEET: &str = "fleet";
 /// Last byte of the origin's address; appliances have 2 and up.
 const ORIGIN_HOST: u8 = 250;
 
@@ -79,6 +83,9 @@ pub struct Layout {
     pub report_seconds: u64,
     /// Seconds between a player's steering calls.
     pub steering_ttl: u64,
+    /// File of signing keys with the issuers [`STUDIO`] and [`FLEET`]: addresses are then signed by the one and fetches by
+    /// the other, and appliances and origin ask for tokens.
+    pub signing: Option<PathBuf>,
     /// Sites.
     pub sites: Vec<Site>,
     /// Appliances.
@@ -112,6 +119,7 @@ impl Layout {
             players: None,
             report_seconds: 1,
             steering_ttl: 5,
+            signing: None,
             sites: vec![
                 site("north", &["127.0.0.0/8", "10.1.0.0/16"])?,
                 site("south", &["10.2.0.0/16"])?,
@@ -152,7 +160,7 @@ impl LocalCdn {
 
         let origin_at = format!("{}:{MEDIA_PORT}", layout.net.host(ORIGIN_HOST));
         let store_text = store.display().to_string();
-        let args = [
+        let mut args = vec![
             "serve",
             "--root",
             &store_text,
@@ -161,6 +169,10 @@ impl LocalCdn {
             "--workers",
             "1",
         ];
+        let keys = layout.signing.as_ref().map(|keys| keys.display().to_string());
+        if let Some(keys) = &keys {
+            args.extend(["--signing-keys", keys, "--signing-path", "/t/"]);
+        }
         let origin = Program::start("origin", &binary("oca-server")?, &args, &logs)?;
 
         let control = start_control(&layout, &origin.url()?)?;
@@ -245,11 +257,16 @@ impl LocalCdn {
         let host = self.layout.net.host(u8::try_from(n + 2)?);
         let root = self.appliance_root(&place.id);
         fs::create_dir_all(&root)?;
+        let signing = self.layout.signing.as_ref().map(|keys| {
+            let keys = keys.display();
+            format!("signing_keys = \"{keys}\"\nsigning_paths = \"/t/\"\nsigning_fill_issuer = \"{FLEET}\"\n")
+        });
         Ok(format!(
             "# One appliance of the local CDN; `oca-server check --config` explains every key.\n\
              id = \"{id}\"\ncontrol = \"{control}\"\njoin_token = \"{token}\"\nlisten = \"{host}:{MEDIA_PORT}\"\n\
              admin_listen = \"{host}:0\"\nbase_url = \"http://{host}:{MEDIA_PORT}\"\nroot = \"{root}\"\n\
-             profile = \"laptop\"\nstorage = \"{storage}\"\nfill_rate = \"{fill}\"\nworkers = 1\nmin_free = 0\n",
+             profile = \"laptop\"\nstorage = \"{storage}\"\nfill_rate = \"{fill}\"\nworkers = 1\nmin_free = 0\n{signing}",
+            signing = signing.unwrap_or_default(),
             id = place.id,
             control = self.control.url()?,
             root = root.display(),
@@ -429,7 +446,7 @@ async fn start_steering(layout: &Layout, client: &Client, control_url: &str) -> 
     let listen = format!("{}:{STEERING_PORT}", layout.net.host(1));
     let token_file = token_file.display().to_string();
     let ttl = layout.steering_ttl.to_string();
-    let args = [
+    let mut args = vec![
         "serve",
         "--control",
         control_url,
@@ -440,6 +457,10 @@ async fn start_steering(layout: &Layout, client: &Client, control_url: &str) -> 
         "--ttl",
         &ttl,
     ];
+    let keys = layout.signing.as_ref().map(|keys| keys.display().to_string());
+    if let Some(keys) = &keys {
+        args.extend(["--signing-keys", keys, "--signing-issuer", STUDIO]);
+    }
     Program::start(
         "steering",
         &binary("steering-service")?,

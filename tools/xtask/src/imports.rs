@@ -12,7 +12,7 @@ use std::{
 /// Programs; they meet only in `cdn_types::api::v1`.
 const SERVICES: &[&str] = &["oca-server", "steering-service", "fill-planner", "control-plane"];
 /// Pure crates: time and randomness are arguments.
-const CORES: &[&str] = &["oca-core", "steering-core", "fill-core"];
+const CORES: &[&str] = &["oca-core", "steering-core", "fill-core", "url-signing"];
 /// What no core may reach, even through others.
 const IMPURE: &[&str] = &[
     "tokio",
@@ -35,6 +35,10 @@ const IMPURE: &[&str] = &[
     "tracing",
 ];
 
+/// What a core may reach all the same. ring names getrandom for its `SystemRandom`, which url-signing never makes: it
+/// takes a `SecureRandom` as an argument wherever a signature wants one.
+const PARDONED: &[(&str, &str)] = &[("url-signing", "getrandom")];
+
 /// Every broken import rule.
 pub fn check(root: &Path) -> Result<Vec<String>> {
     let graph = Graph::load(root)?;
@@ -56,7 +60,7 @@ pub fn check(root: &Path) -> Result<Vec<String>> {
             for bad in graph
                 .reached(name)
                 .iter()
-                .filter(|d| IMPURE.contains(&d.as_str()))
+                .filter(|d| IMPURE.contains(&d.as_str()) && !PARDONED.contains(&(name, d)))
             {
                 faults.push(format!(
                     "{name} reaches {bad}: types and cores hold no runtime, socket, clock or randomness"
