@@ -2,7 +2,7 @@
 //! It never connects and never announces. What is decided stands in `oca_core::bgp`; here are the sockets, the clock and
 //! the tasks, on the runtime of everything cold: no worker that sends to viewers knows of it.
 //!
-//! One task a socket accepts, one a neighbour holds its session, or listens to it by BMP ([`station`]), one ([`publish`])
+//! One task a socket accepts, one a neighbour holds its session, or listens to it by BMP (`station`), one ([`publish`])
 //! tells the control plane. The table is one, behind a lock that is held for one UPDATE or one batch.
 
 pub mod codec;
