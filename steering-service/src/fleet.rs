@@ -12,12 +12,18 @@ use crate::metrics::Metrics;
 use arc_swap::ArcSwapOption;
 use cdn_types::{
     OcaId,
-    api::v1::{FleetSnapshot, TitleView},
+    api::v1::{
+        FleetSnapshot, TitleView,
+        routes::{ApplianceRoutes, RouteChanges},
+    },
     time::Timestamp,
 };
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 use steering_core::{
     Index, IndexError, Policy, TitleIx,
@@ -126,6 +132,24 @@ impl FleetState {
         }
         self.confirm(confirmed(&fleet));
         Ok(fleet)
+    }
+
+    /// Takes in what the control plane tells of all routes. After a reset appliances that it does not name have none.
+    pub fn take_routes(&self, changes: &RouteChanges) -> Vec<Result<Applied, RouteError>> {
+        let told =
+            |routes: &ApplianceRoutes| (routes.appliance.clone(), RouteBatch::told(routes, changes.reset));
+        let mut batches: Vec<_> = changes.appliances.iter().map(told).collect();
+        if changes.reset {
+            let named: HashSet<_> = changes.appliances.iter().map(|r| &r.appliance).collect();
+            let making = self.making();
+            let gone = making.routes.appliances().filter(|id| !named.contains(id));
+            let nothing = RouteBatch {
+                reset: true,
+                ..RouteBatch::default()
+            };
+            batches.extend(gone.map(|id| (id.clone(), nothing.clone())));
+        }
+        self.apply_routes(&batches)
     }
 
     /// Takes changes of appliances' routes in and puts them in use, all at once: a feed gathers what comes within some

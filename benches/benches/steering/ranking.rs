@@ -62,7 +62,7 @@ fn fleet(sites: usize, titles: usize) -> FleetSnapshot {
         fill: FillStatus::default(),
         plan: None,
         holds: (0..titles)
-            .filter(|t| (t * 7 + n) % 10 != 0)
+            .filter(|t| !(t * 7 + n).is_multiple_of(10))
             .flat_map(|t| (t * LADDER) as u32..((t + 1) * LADDER) as u32)
             .collect(),
         held: 0,
@@ -215,7 +215,12 @@ fn asked(current: &ArcSwap<Index>, questions: &Questions, seconds: f64) -> Vec<D
 
 /// The same client networks and fleets from ten to ten thousand appliances.
 pub fn growth(full: bool) {
-    for sites in [2, 20, 200, 2000] {
+    let (sizes, titles): (&[usize], usize) = if full {
+        (&[2, 20, 200, 2000], 1000)
+    } else {
+        (&[2, 20], 50)
+    };
+    for sites in sizes.iter().copied() {
         let feed = Feed::with_sites(if full { 10 } else { 100 }, sites);
         let mut builder = RouteBuilder::new();
         for n in 0..feed.appliances() {
@@ -223,7 +228,7 @@ pub fn growth(full: bool) {
                 .apply(&Feed::appliance(n), &feed.batch(n))
                 .expect("a batch of this feed");
         }
-        let snapshot = fleet(sites, 1000);
+        let snapshot = fleet(sites, titles);
         let parts = Parts {
             fleet: Arc::new(FleetIndex::build(&snapshot).expect("the fleet above is consistent")),
             routes: Arc::new(builder.publish()),
@@ -237,13 +242,13 @@ pub fn growth(full: bool) {
             feed.appliances(),
             start.elapsed().as_micros()
         );
-        let questions = Questions::new(&feed, 1000);
+        let questions = Questions::new(&feed, titles);
         let mut ranking = Ranking::default();
         per_second("  rank", full, |n| questions.ask(&index, n, &mut ranking));
         // Nobody announces these.
         per_second("  rank, client without a route", full, |n| {
             let title = index
-                .title_ix(questions.titles[n % 1000].as_str())
+                .title_ix(questions.titles[n % titles].as_str())
                 .expect("all titles are there");
             rank_into(
                 &index,

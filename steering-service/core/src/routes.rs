@@ -15,6 +15,7 @@ mod covering;
 mod family;
 mod intern;
 mod ranges;
+mod wire;
 
 pub use builder::{Applied, Covered, MAX_PREFIXES, RouteBatch, RouteBuilder, RouteError};
 pub use covering::{Candidate, Holder};

@@ -4,7 +4,14 @@ use super::{
     fixture::{self, fleet, with_state},
     program::{PATIENCE, Program, sample},
 };
-use cdn_types::{OcaId, api::v1::ApplianceState, time::Timestamp};
+use cdn_types::{
+    OcaId,
+    api::v1::{
+        ApplianceState,
+        routes::{ApplianceRoutes, PeeringClass, RouteAttributes, RouteChanges, RouteGroup},
+    },
+    time::Timestamp,
+};
 use reqwest::header;
 use serde_json::Value;
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
@@ -213,6 +220,48 @@ fn routes_are_put_in_use_and_outlive_snapshots_and_policies() {
     state.forget_routes(&par);
     let fleet = state.current().unwrap();
     assert_eq!(fleet.index.site_of("198.51.100.9".parse().unwrap()), None);
+}
+
+#[test]
+fn the_control_planes_routes_are_taken_in_and_a_reset_forgets_what_is_not_told() {
+    let state = state();
+    let told = |reset: bool, appliance: &str, announced: &[&str], withdrawn: &[&str]| RouteChanges {
+        generation: 1,
+        reset,
+        appliances: vec![ApplianceRoutes {
+            appliance: appliance.parse().unwrap(),
+            announced: vec![RouteGroup {
+                attributes: RouteAttributes {
+                    class: PeeringClass::Exchange,
+                    as_path_len: 2,
+                    neighbor_as: 64500,
+                    origin_as: Some(64501),
+                    med: Some(7),
+                    communities: vec![64500 << 16 | 9],
+                    large_communities: vec![[1, 2, 3]],
+                },
+                prefixes: announced.iter().map(|p| p.parse().unwrap()).collect(),
+            }],
+            withdrawn: withdrawn.iter().map(|p| p.parse().unwrap()).collect(),
+        }],
+    };
+    let applied = |changes| *state.take_routes(&changes)[0].as_ref().unwrap();
+    let both = ["198.51.100.0/24", "203.0.113.0/25"];
+    assert_eq!(applied(told(false, "par-1", &both, &[])).announced, 2);
+    assert_eq!(best(&state, "198.51.100.9"), "par-1");
+    let fleet = state.current().unwrap();
+    let client = "198.51.100.9".parse().unwrap();
+    let found = &fleet.index.routes().covering(client)[0];
+    let attributes = fleet.index.routes().attributes(found);
+    assert_eq!((attributes.class, attributes.med), (SiteClass::Exchange, Some(7)));
+    let communities: Vec<_> = attributes.communities.iter().map(ToString::to_string).collect();
+    assert_eq!(communities, ["64500:9", "1:2:3"]);
+    assert_eq!(applied(told(false, "par-1", &[], &both[1..])).withdrawn, 1);
+    let answers = state.take_routes(&told(true, "lon-2", &both[..1], &[]));
+    assert_eq!(answers.len(), 2, "lon-2 is told, par-1 is forgotten");
+    assert_eq!(best(&state, "198.51.100.9"), "lon-2");
+    let fleet = state.current().unwrap();
+    assert_eq!(fleet.index.routes().covering(client).len(), 1);
 }
 
 #[test]

@@ -152,6 +152,14 @@ impl RouteBuilder {
         gone
     }
 
+    /// All appliances that ever had a route.
+    pub fn appliances(&self) -> impl Iterator<Item = &OcaId> {
+        self.holders.iter().filter_map(|name| match name {
+            HolderName::Appliance(id) => Some(id),
+            HolderName::Site(_) => None,
+        })
+    }
+
     /// Sets the networks that sites simply have, instead of those of the call before. Returns what was not taken since
     /// a site whose id sorts before claims it too.
     pub fn cover(&mut self, mut networks: Vec<Covered>) -> Vec<Covered> {
