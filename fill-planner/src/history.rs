@@ -1,7 +1,9 @@
 //! Demand history on disk: Parquet, one file a day of universal time and region, so that a night adds yesterday's and reads the rest from
 //! where it lies. Everything is asked of it by SQL ([`sql`]); a query for a day to plan never opens a file of that day or later.
 //!
-//!     DIR/day=2026-11-22/region=north/demand.parquet     object (32 bytes), hour (hours since 1970), requests, bytes
+//! ```text
+//! DIR/day=2026-11-22/region=north/demand.parquet     object (32 bytes), hour (hours since 1970), requests, bytes
+//! ```
 //!
 //! A day that is added again replaces what there was of it, region by region: to add twice changes nothing.
 
