@@ -1,6 +1,7 @@
 //! The command line, and what it means once it has been checked.
 
 use crate::{
+    dns::{DnsArgs, DnsConfig, DnsConfigError},
     signing::SigningConfig,
     steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL},
 };
@@ -65,6 +66,8 @@ pub struct ServeArgs {
     country_header: Option<HeaderName>,
     #[command(flatten)]
     signing: SigningArgs,
+    #[command(flatten)]
+    dns: DnsArgs,
     /// File that keeps the last snapshot over a restart
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
@@ -151,6 +154,8 @@ pub struct Config {
     pub country_header: Option<HeaderName>,
     /// How addresses are signed, if they are.
     pub signing: Option<SigningConfig>,
+    /// The DNS door, if there shall be one.
+    pub dns: Option<DnsConfig>,
 }
 
 /// What is wrong with the command line.
@@ -170,6 +175,9 @@ pub enum ConfigError {
     /// Something that only a control plane has a use for.
     #[error("{0} goes with --control: without a control plane there is nothing to report to, or to keep")]
     NeedsControl(&'static str),
+    /// The DNS door.
+    #[error(transparent)]
+    Dns(#[from] DnsConfigError),
 }
 
 impl TryFrom<ServeArgs> for Config {
@@ -202,6 +210,7 @@ impl TryFrom<ServeArgs> for Config {
             policy: args.policy,
             country_header: args.country_header,
             signing: args.signing.config(),
+            dns: args.dns.config()?,
         })
     }
 }
@@ -273,6 +282,24 @@ mod tests {
                 "a=",
             ],
             &["--unsigned-fallback"],
+            &["--dns-listen", "127.0.0.1:0"],
+            &["--dns-zone", "cdn.example"],
+            &[
+                "--dns-listen",
+                "127.0.0.1:0",
+                "--dns-zone",
+                "cdn.example",
+                "--dns-ns",
+                "ns1.cdn.example",
+            ],
+            &[
+                "--dns-listen",
+                "127.0.0.1:0",
+                "--dns-zone",
+                "cdn..example",
+                "--dns-ns",
+                "ns.test",
+            ],
         ] {
             assert!(config(&[&["--snapshot", "f"], bad].concat()).is_err(), "{bad:?}");
         }
