@@ -1,18 +1,18 @@
 //! The DNS door, asked by dig and kdig as resolvers ask it, and by bytes that no resolver sends.
 
 use super::{fixture::fleet, program::Program};
-use cdn_types::{api::v1::FleetSnapshot, time::Timestamp};
+use cdn_types::{TitleId, api::v1::FleetSnapshot, time::Timestamp};
 use proptest::prelude::*;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, LazyLock},
 };
-use steering_core::policy::raw::RawPolicy;
+use steering_core::{Options, policy::raw::RawPolicy};
 use steering_service::{
     dns::{
         DnsConfig, NameServer,
         query::{Query, Unread},
-        reply::Reply,
+        reply::{Data, Reply},
         wire::{Name, rcode},
         zone,
     },
@@ -401,9 +401,12 @@ proptest! {
         };
         let of_neighbour = reply(&FLEET, neighbour);
         prop_assert_eq!(&of_neighbour, &answer, "{} {}", client, neighbour);
-        // The site that HTTP finds for each of them is one and the same, too.
-        let site = |ip| FLEET.index.site_of(ip).map(|(site, _)| site);
-        prop_assert_eq!(site(client), site(neighbour));
+        // And it is the one that HTTP gives to that very neighbour.
+        let film = TitleId::new("film").unwrap();
+        let ranking = steering_core::rank(&FLEET.index, neighbour, &film, &Options::default()).unwrap();
+        let best = &FLEET.index.appliance(ranking.entries[0].appliance).base_url;
+        let Data::Address(ip) = answer.answers[0].data else { panic!("an address") };
+        prop_assert_eq!(best, &format!("http://{ip}:8080"), "{} {}", client, neighbour);
     }
 
     /// Garbage, and queries with some bytes changed or cut off.

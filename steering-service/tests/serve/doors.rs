@@ -117,11 +117,17 @@ async fn go_redirects_or_lists_all_locations() {
         .header(header::ACCEPT, "text/html, application/json;q=0.9");
     let response = json.send().await.unwrap();
     assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[header::VARY], "Accept");
     let list: Value = response.json().await.unwrap();
     let list = list["locations"].as_array().unwrap();
     assert_eq!(list.len(), 4);
     assert_eq!(list[0], format!("{first}/v720.mp4"));
     assert_eq!(list[3], "http://127.0.0.1:9000/t/film/0123456789ab/v720.mp4");
+    let refused = p
+        .client
+        .get(format!("{}/v1/go/film/v720.mp4", p.url))
+        .header(header::ACCEPT, "*/*, application/json;q=0.0");
+    assert_eq!(refused.send().await.unwrap().status(), 302);
 }
 
 #[tokio::test]
