@@ -184,7 +184,7 @@ impl App {
                 _ = int.recv() => {}
             }
         };
-        server::serve(listener, http::router(shared), stop).await;
+        server::serve(listener, self.config.proxy_protocol, http::router(shared), stop).await;
         for task in tasks.forever {
             task.abort();
             let _ = task.await; // drops the sender of snapshot texts, which lets the cache finish

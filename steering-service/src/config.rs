@@ -55,6 +55,9 @@ pub struct ServeArgs {
     /// Network of a proxy whose X-Forwarded-For is believed; may be repeated
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<IpNet>,
+    /// Network of a proxy whose connections begin with a PROXY protocol header, version 2, that is believed; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    proxy_protocol: Vec<IpNet>,
     /// Seconds between two polls of a session, 4 to 300
     #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL, value_parser = clap::value_parser!(u32).range(MIN_TTL as i64..=MAX_TTL as i64))]
     ttl: u32,
@@ -146,6 +149,8 @@ pub struct Config {
     pub session_key: Option<PathBuf>,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Proxies whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<IpNet>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
     /// Where the policy is.
@@ -206,6 +211,7 @@ impl TryFrom<ServeArgs> for Config {
             public_url,
             session_key: args.session_key,
             trusted_proxies: args.trusted_proxies,
+            proxy_protocol: args.proxy_protocol,
             ttl: args.ttl,
             policy: args.policy,
             country_header: args.country_header,
