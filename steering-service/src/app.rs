@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, Source},
+    dns,
     fleet::{FleetState, cache, control, file},
     http::{self, server},
     metrics::Metrics,
@@ -13,6 +14,7 @@ use crate::{
 };
 use axum::http::HeaderName;
 use ipnet::IpNet;
+use serde_json::json;
 use std::{
     io,
     net::SocketAddr,
@@ -150,7 +152,18 @@ impl App {
             .map_err(|e| StartError::Listen(wanted, e))?;
         let listen = listener.local_addr()?;
         let counts = Arc::new(Counts::default());
-        let tasks = self.spawn_followers(&counts)?;
+        let mut tasks = self.spawn_followers(&counts)?;
+        let mut ready = json!({ "ready": "steering-service", "listen": listen });
+        if let Some(config) = self.config.dns {
+            let wanted = config.listen;
+            let cannot = |e| StartError::Listen(wanted, e);
+            let (fleet, metrics) = (Arc::clone(&self.fleet), Arc::clone(&self.metrics));
+            let server = dns::server::Server::bind(config, fleet, metrics)
+                .await
+                .map_err(cannot)?;
+            ready["dns"] = json!(server.local_addr()?);
+            tasks.forever.push(tokio::spawn(server.serve()));
+        }
         let shared = Arc::new(Shared {
             fleet: self.fleet,
             key: self.key,
@@ -164,14 +177,14 @@ impl App {
             ttl: self.config.ttl,
             signer: self.signer,
         });
-        println!("{{\"ready\":\"steering-service\",\"listen\":\"{listen}\"}}");
+        println!("{ready}");
         let stop = async move {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
         };
-        server::serve(listener, http::router(shared), stop).await;
+        server::serve(listener, self.config.proxy_protocol, http::router(shared), stop).await;
         for task in tasks.forever {
             task.abort();
             let _ = task.await; // drops the sender of snapshot texts, which lets the cache finish

@@ -1,6 +1,7 @@
 //! The command line, and what it means once it has been checked.
 
 use crate::{
+    dns::{DnsArgs, DnsConfig, DnsConfigError},
     signing::SigningConfig,
     steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL},
 };
@@ -54,6 +55,9 @@ pub struct ServeArgs {
     /// Network of a proxy whose X-Forwarded-For is believed; may be repeated
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<IpNet>,
+    /// Network of a proxy whose connections begin with a PROXY protocol header, version 2, that is believed; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    proxy_protocol: Vec<IpNet>,
     /// Seconds between two polls of a session, 4 to 300
     #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL, value_parser = clap::value_parser!(u32).range(MIN_TTL as i64..=MAX_TTL as i64))]
     ttl: u32,
@@ -65,6 +69,8 @@ pub struct ServeArgs {
     country_header: Option<HeaderName>,
     #[command(flatten)]
     signing: SigningArgs,
+    #[command(flatten)]
+    dns: DnsArgs,
     /// File that keeps the last snapshot over a restart
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
@@ -143,6 +149,8 @@ pub struct Config {
     pub session_key: Option<PathBuf>,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Proxies whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<IpNet>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
     /// Where the policy is.
@@ -151,6 +159,8 @@ pub struct Config {
     pub country_header: Option<HeaderName>,
     /// How addresses are signed, if they are.
     pub signing: Option<SigningConfig>,
+    /// The DNS door, if there shall be one.
+    pub dns: Option<DnsConfig>,
 }
 
 /// What is wrong with the command line.
@@ -170,6 +180,9 @@ pub enum ConfigError {
     /// Something that only a control plane has a use for.
     #[error("{0} goes with --control: without a control plane there is nothing to report to, or to keep")]
     NeedsControl(&'static str),
+    /// The DNS door.
+    #[error(transparent)]
+    Dns(#[from] DnsConfigError),
 }
 
 impl TryFrom<ServeArgs> for Config {
@@ -198,10 +211,12 @@ impl TryFrom<ServeArgs> for Config {
             public_url,
             session_key: args.session_key,
             trusted_proxies: args.trusted_proxies,
+            proxy_protocol: args.proxy_protocol,
             ttl: args.ttl,
             policy: args.policy,
             country_header: args.country_header,
             signing: args.signing.config(),
+            dns: args.dns.config()?,
         })
     }
 }
@@ -273,6 +288,24 @@ mod tests {
                 "a=",
             ],
             &["--unsigned-fallback"],
+            &["--dns-listen", "127.0.0.1:0"],
+            &["--dns-zone", "cdn.example"],
+            &[
+                "--dns-listen",
+                "127.0.0.1:0",
+                "--dns-zone",
+                "cdn.example",
+                "--dns-ns",
+                "ns1.cdn.example",
+            ],
+            &[
+                "--dns-listen",
+                "127.0.0.1:0",
+                "--dns-zone",
+                "cdn..example",
+                "--dns-ns",
+                "ns.test",
+            ],
         ] {
             assert!(config(&[&["--snapshot", "f"], bad].concat()).is_err(), "{bad:?}");
         }

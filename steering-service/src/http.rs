@@ -5,6 +5,7 @@ pub mod go;
 pub mod health;
 pub mod play;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod rank;
 pub mod server;
 pub mod steer;
@@ -24,7 +25,7 @@ use serde::de::DeserializeOwned;
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 use steering_core::{ApplianceIx, RankError, Ranking, index::FALLBACK_ID};
 
-/// Address of the TCP peer, put into every request by [`server`].
+/// Address of the TCP peer, or of the one that a trusted proxy passed on, put into every request by [`server`].
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 

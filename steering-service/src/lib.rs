@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod config;
+pub mod dns;
 pub mod fleet;
 pub mod http;
 pub mod manifest;

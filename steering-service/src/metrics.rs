@@ -126,6 +126,14 @@ pub const METRICS: &[Metric] = &[
         stability: Stability::Stable,
         help: "Policy files that were refused; the policy before stays in use.",
     },
+    Metric {
+        name: "steering_dns_answers_total",
+        kind: Kind::Counter,
+        unit: "answers",
+        labels: &["transport", "rcode"],
+        stability: Stability::Experimental,
+        help: "DNS answers, by transport (udp, tcp) and response code (NOERROR, NXDOMAIN, REFUSED, …).",
+    },
 ];
 
 /// The registered metrics.
@@ -161,6 +169,8 @@ pub struct Metrics {
     pub policy_version: Gauge,
     /// Files refused.
     pub policy_errors: IntCounter,
+    /// By transport and code.
+    pub dns_answers: IntCounterVec,
 }
 
 impl Metrics {
@@ -203,6 +213,7 @@ impl Metrics {
             route_errors: counter("steering_route_errors_total")?,
             policy_version: gauge("steering_policy_version")?,
             policy_errors: counter("steering_policy_errors_total")?,
+            dns_answers: counters("steering_dns_answers_total")?,
             registry,
         })
     }
@@ -229,6 +240,7 @@ mod tests {
         metrics.key_swaps.with_label_values(&["swapped"]).inc();
         metrics.fleet_size.with_label_values(&["titles"]).set(1.0);
         metrics.route_changes.with_label_values(&["announced"]).inc();
+        metrics.dns_answers.with_label_values(&["udp", "NOERROR"]).inc();
         let text = metrics.text();
         for metric in METRICS {
             assert!(

@@ -16,6 +16,7 @@ mod presence;
 pub mod rank;
 pub mod rendezvous;
 pub mod routes;
+mod scope;
 mod spread;
 pub mod throughput;
 

@@ -137,6 +137,13 @@ impl RouteTable {
         };
         covering::members(&self.coverings, set)
     }
+    /// Length of the largest network around an address that lies within one range, so that all of it is covered alike.
+    pub fn scope(&self, client: IpAddr) -> u8 {
+        match client.to_canonical() {
+            IpAddr::V4(a) => self.v4.scope(u32::from(a)),
+            IpAddr::V6(a) => self.v6.scope(u128::from(a)),
+        }
+    }
     /// A candidate's attributes.
     pub fn attributes(&self, candidate: &Candidate) -> &Attributes {
         self.attributes

@@ -55,7 +55,8 @@ pub async fn go(
         ));
     };
     if wants_json(&headers) {
-        return Ok(Json(json!({ "locations": locations })).into_response());
+        let json = Json(json!({ "locations": locations }));
+        return Ok(([(header::VARY, "Accept")], json).into_response());
     }
     Ok((
         StatusCode::FOUND,
@@ -71,9 +72,14 @@ fn wants_json(headers: &HeaderMap) -> bool {
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(','))
         .any(|range| {
-            range
-                .split(';')
+            let mut parts = range.split(';').map(str::trim);
+            let json = parts
                 .next()
-                .is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"))
+                .is_some_and(|t| t.eq_ignore_ascii_case("application/json"));
+            let refused = |p: &str| {
+                let weight = p.strip_prefix("q=").or_else(|| p.strip_prefix("Q="));
+                weight.and_then(|q| q.parse().ok()) == Some(0.0)
+            };
+            json && !parts.any(refused)
         })
 }

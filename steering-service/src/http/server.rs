@@ -1,14 +1,15 @@
 //! Accepts connections and speaks HTTP/1.1, within limits, until told to stop.
 
-use super::Peer;
+use super::{Peer, proxy_protocol};
 use axum::{Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
+use ipnet::IpNet;
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tower::ServiceExt;
 
 /// Connections at once; players poll every few seconds and keep theirs open in between.
@@ -16,6 +17,8 @@ const MAX_CONNECTIONS: usize = 50_000;
 /// Time for a request's head to arrive, and for an idle connection to say something: above the usual TTL, so that a
 /// player's next poll finds its connection open.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a PROXY protocol header: the proxy sends it with its first packet.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest request head in bytes: a session token of 1 KiB, with room for cookies and CMCD.
 const MAX_HEAD: usize = 32 * 1024;
 /// Most header lines of a request.
@@ -25,8 +28,14 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept: out of file descriptors, which the next moment may mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is done, then finishes what runs.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+/// Serves until `stop` is done, then finishes what runs. Connections from `proxies` begin with a PROXY protocol header,
+/// no others do.
+pub async fn serve(
+    listener: TcpListener,
+    proxies: Vec<IpNet>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut builder = http1::Builder::new();
@@ -41,7 +50,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             permit = Arc::clone(&room).acquire_owned() => permit,
             () = &mut stop => break,
         };
-        let (stream, peer) = tokio::select! {
+        let (mut stream, mut peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -53,25 +62,33 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
         };
         let _ = stream.set_nodelay(true); // answers are small; without it only latency suffers
-        let router = router.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request: Request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request)
-        });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let proxy = peer.ip().to_canonical();
+        let proxied = proxies.iter().any(|net| net.contains(&proxy));
+        let (router, builder, watcher) = (router.clone(), builder.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let _permit = permit;
+            if proxied {
+                match timeout(PROXY_TIMEOUT, proxy_protocol::source(&mut stream)).await {
+                    Ok(Ok(source)) => peer = source.unwrap_or(peer),
+                    Ok(Err(error)) => return tracing::warn!(%proxy, "connection refused: {error}"),
+                    Err(_) => {
+                        return tracing::warn!(%proxy, "connection refused: no PROXY protocol header came");
+                    }
+                }
+            }
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let mut request: Request = request.map(Body::new);
+                request.extensions_mut().insert(Peer(peer));
+                router.clone().oneshot(request)
+            });
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%peer, "connection: {error}");
             }
-            drop(permit);
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if timeout(DRAIN_LIMIT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish within {DRAIN_LIMIT:?}");
     }
 }

@@ -7,6 +7,10 @@ use super::{
 use cdn_types::api::v1::ApplianceState;
 use reqwest::{Method, header};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 fn ids(answer: &Value) -> Vec<&str> {
     answer["ranked"]
@@ -117,11 +121,17 @@ async fn go_redirects_or_lists_all_locations() {
         .header(header::ACCEPT, "text/html, application/json;q=0.9");
     let response = json.send().await.unwrap();
     assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[header::VARY], "Accept");
     let list: Value = response.json().await.unwrap();
     let list = list["locations"].as_array().unwrap();
     assert_eq!(list.len(), 4);
     assert_eq!(list[0], format!("{first}/v720.mp4"));
     assert_eq!(list[3], "http://127.0.0.1:9000/t/film/0123456789ab/v720.mp4");
+    let refused = p
+        .client
+        .get(format!("{}/v1/go/film/v720.mp4", p.url))
+        .header(header::ACCEPT, "*/*, application/json;q=0.0");
+    assert_eq!(refused.send().await.unwrap().status(), 302);
 }
 
 #[tokio::test]
@@ -181,6 +191,43 @@ async fn forwarded_addresses_count_from_trusted_proxies_only() {
     assert_eq!(ask(&p).await, "127.0.0.1");
     let p = Program::offline(&fleet(), &["--trusted-proxy", "127.0.0.0/8"]).await;
     assert_eq!(ask(&p).await, "203.0.113.9");
+}
+
+/// What comes back for bytes sent, until the end of the connection.
+async fn raw(p: &Program, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(p.url.strip_prefix("http://").unwrap())
+        .await
+        .unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut text = Vec::new();
+    // A connection that is refused with bytes unread ends in a reset.
+    let _ = stream.read_to_end(&mut text).await;
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn the_proxy_protocol_counts_from_its_proxies_only() {
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x9c\x40\0\x50";
+    let get = b"GET /v1/rank?asset=film HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.1\r\nConnection: close\r\n\r\n";
+    let told = [&header[..], get].concat();
+    let client = |ip: &str| format!(r#""client":"{ip}""#);
+    let args = [
+        "--proxy-protocol",
+        "127.0.0.0/8",
+        "--trusted-proxy",
+        "127.0.0.0/8",
+    ];
+    let p = Program::offline(&fleet(), &args).await;
+    // The header's source is no trusted proxy, so its X-Forwarded-For is a viewer's.
+    assert!(raw(&p, &told).await.contains(&client("203.0.113.9")));
+    let local = [&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], get].concat();
+    assert!(raw(&p, &local).await.contains(&client("198.51.100.1")));
+    assert_eq!(raw(&p, get).await, "");
+    let version_1 = [&b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 80\r\n"[..], get].concat();
+    assert_eq!(raw(&p, &version_1).await, "");
+    let p = Program::offline(&fleet(), &["--proxy-protocol", "192.0.2.0/24"]).await;
+    assert!(raw(&p, get).await.contains(&client("127.0.0.1")));
+    assert!(!raw(&p, &told).await.contains("203.0.113.9"));
 }
 
 #[tokio::test]

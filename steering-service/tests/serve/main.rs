@@ -6,6 +6,7 @@
 )]
 
 mod control;
+mod dns;
 mod doors;
 mod fixture;
 mod manifests;

@@ -5,6 +5,7 @@ use cdn_types::api::v1::FleetSnapshot;
 use reqwest::{Client, Response, redirect::Policy};
 use serde_json::Value;
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -21,6 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Program {
     child: Child,
     pub url: String,
+    /// Where it answers DNS, if it does.
+    pub dns: Option<SocketAddr>,
     pub client: Client,
     pub dir: TempDir,
 }
@@ -59,6 +62,7 @@ impl Program {
         Self {
             child,
             url: format!("http://{}", ready["listen"].as_str().unwrap()),
+            dns: ready["dns"].as_str().map(|a| a.parse().unwrap()),
             client: client(),
             dir,
         }

@@ -80,10 +80,22 @@ impl<A: Address> Ranges<A> {
     }
     /// The value of an address.
     pub fn find(&self, address: A) -> u32 {
+        self.starts[self.position(address)].1
+    }
+    /// Length of the largest network around an address within its range.
+    pub fn scope(&self, address: A) -> u8 {
+        let at = self.position(address);
+        let next = self.starts.get(at + 1).map(|(start, _)| *start);
+        let fits = |len: &u8| {
+            address.first(*len) >= self.starts[at].0 && next.is_none_or(|next| address.last(*len) < next)
+        };
+        (0..=A::WIDTH).find(fits).unwrap_or(A::WIDTH)
+    }
+    fn position(&self, address: A) -> usize {
         let top = address.top(self.bits);
         let (from, to) = (self.directory[top] as usize, self.directory[top + 1] as usize);
         let within = self.starts[from..to].partition_point(|(start, _)| *start <= address);
-        self.starts[from + within - 1].1
+        from + within - 1
     }
     /// Number of ranges.
     pub fn len(&self) -> usize {
