@@ -31,7 +31,7 @@ use steering_core::{
     Index, IndexError, Policy, TitleIx,
     fleet::FleetIndex,
     index::{self, Contested, Parts},
-    routes::{Applied, Covered, RouteBatch, RouteBuilder, RouteError},
+    routes::{Applied, RouteBatch, RouteBuilder, RouteError},
 };
 
 /// One snapshot with routes and policy, ready for requests.
@@ -88,8 +88,6 @@ struct Making {
     routes: RouteBuilder,
     policy: Arc<Policy>,
     contested: Vec<Contested>,
-    /// Networks by site from a coverage file, beside those of the snapshot.
-    coverage: Vec<Covered>,
 }
 
 impl FleetState {
@@ -135,9 +133,7 @@ impl FleetState {
         let members = Arc::new(FleetIndex::build(&snapshot)?);
         let titles = Arc::new(snapshot.titles);
         let mut making = self.making();
-        let coverage = std::mem::take(&mut making.coverage);
-        making.contested = index::cover(&mut making.routes, &members, &coverage);
-        making.coverage = coverage;
+        making.contested = index::cover(&mut making.routes, &members);
         for c in &making.contested {
             tracing::warn!(prefix = %c.prefix, kept = %c.kept, ignored = %c.ignored, "two sites claim one network");
         }
@@ -206,16 +202,6 @@ impl FleetState {
             withdrawn,
             ..Applied::default()
         });
-        self.renew(&mut making);
-    }
-
-    /// Networks by site beside those of the snapshot, instead of those of the call before.
-    pub fn set_coverage(&self, coverage: Vec<Covered>) {
-        let mut making = self.making();
-        if let Some(fleet) = self.current() {
-            making.contested = index::cover(&mut making.routes, &fleet.index, &coverage);
-        }
-        making.coverage = coverage;
         self.renew(&mut making);
     }
 
