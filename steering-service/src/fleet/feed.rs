@@ -3,7 +3,7 @@
 //! an answer, so that many small changes are one table, and nothing is queued here.
 //!
 //! A whole answer to who asked for changes means most often that the control plane has restarted, and has yet to hear its appliances. It is
-//! taken in at once, but what it does not tell stays for [`HOLD`]; then everything is asked for.
+//! taken in at once, but what it does not tell stays for [`HOLD`]; with the next poll after that everything is asked for.
 //!
 //! Routes are not kept in a file: the control plane answers with everything at once, and a start without it has the sites'
 //! networks of the cached snapshot to rank by.
