@@ -3,7 +3,7 @@
 use crate::{
     config::{Config, Source},
     dns,
-    fleet::{FleetState, cache, control, file},
+    fleet::{FleetState, cache, control, feed, file},
     http::{self, server},
     metrics::Metrics,
     policy,
@@ -228,6 +228,14 @@ impl App {
                     })));
                 }
                 self.spawn_reporter(&mut tasks, url, &client, counts)?;
+                let feed = feed::RouteFeed {
+                    client: client.clone(),
+                    url: url.clone(),
+                    state: Arc::clone(&fleet),
+                    metrics: Arc::clone(&metrics),
+                    random: Arc::clone(&self.random),
+                };
+                tasks.forever.push(tokio::spawn(feed.follow()));
                 let poller = control::Poller {
                     client,
                     url: url.clone(),

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod control;
+pub mod feed;
 pub mod file;
 
 use crate::metrics::Metrics;
@@ -18,18 +19,19 @@ use cdn_types::{
     },
     time::Timestamp,
 };
+use serde::Serialize;
 use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 use steering_core::{
     Index, IndexError, Policy, TitleIx,
     fleet::FleetIndex,
     index::{self, Contested, Parts},
-    routes::{Applied, Covered, RouteBatch, RouteBuilder, RouteError},
+    routes::{Applied, RouteBatch, RouteBuilder, RouteError},
 };
 
 /// One snapshot with routes and policy, ready for requests.
@@ -63,8 +65,21 @@ pub struct FleetState {
     current: ArcSwapOption<Fleet>,
     /// Milliseconds since 1970 when the snapshot in use was last known to be the newest.
     confirmed: AtomicI64,
+    /// Of the routes in use, as the control plane numbers them; 0 while it has told none.
+    routes_generation: AtomicU64,
+    /// Milliseconds since 1970 when these were last known to be the newest; 0 while there are none.
+    routes_confirmed: AtomicI64,
     metrics: Arc<Metrics>,
     making: Mutex<Making>,
+}
+
+/// How sure we are of the routes in use.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RoutesAge {
+    /// Generation as the control plane numbers it.
+    pub generation: u64,
+    /// Seconds since these routes were last known to be the newest.
+    pub stale_seconds: f64,
 }
 
 /// What writers work on; held for as long as a new table takes to make, never by a request.
@@ -73,8 +88,6 @@ struct Making {
     routes: RouteBuilder,
     policy: Arc<Policy>,
     contested: Vec<Contested>,
-    /// Networks by site from a coverage file, beside those of the snapshot.
-    coverage: Vec<Covered>,
 }
 
 impl FleetState {
@@ -83,6 +96,8 @@ impl FleetState {
         Self {
             current: ArcSwapOption::empty(),
             confirmed: AtomicI64::new(0),
+            routes_generation: AtomicU64::new(0),
+            routes_confirmed: AtomicI64::new(0),
             metrics,
             making: Mutex::default(),
         }
@@ -96,8 +111,16 @@ impl FleetState {
     /// Seconds since the snapshot in use was last known to be the newest; absent without a snapshot.
     pub fn stale_seconds(&self, now: Timestamp) -> Option<f64> {
         self.current.load().as_ref()?;
-        let age = now.as_millisecond() - self.confirmed.load(Ordering::Relaxed);
-        Some(age.max(0) as f64 / 1000.0)
+        Some(seconds_since(self.confirmed.load(Ordering::Relaxed), now))
+    }
+
+    /// The age of the routes in use; absent until a control plane has told its own.
+    pub fn routes_age(&self, now: Timestamp) -> Option<RoutesAge> {
+        let confirmed = self.routes_confirmed.load(Ordering::Acquire);
+        (confirmed != 0).then(|| RoutesAge {
+            generation: self.routes_generation.load(Ordering::Relaxed),
+            stale_seconds: seconds_since(confirmed, now),
+        })
     }
 
     /// Puts the text of a snapshot in use, as the newest at `confirmed`.
@@ -110,9 +133,7 @@ impl FleetState {
         let members = Arc::new(FleetIndex::build(&snapshot)?);
         let titles = Arc::new(snapshot.titles);
         let mut making = self.making();
-        let coverage = std::mem::take(&mut making.coverage);
-        making.contested = index::cover(&mut making.routes, &members, &coverage);
-        making.coverage = coverage;
+        making.contested = index::cover(&mut making.routes, &members);
         for c in &making.contested {
             tracing::warn!(prefix = %c.prefix, kept = %c.kept, ignored = %c.ignored, "two sites claim one network");
         }
@@ -184,16 +205,6 @@ impl FleetState {
         self.renew(&mut making);
     }
 
-    /// Networks by site beside those of the snapshot, instead of those of the call before.
-    pub fn set_coverage(&self, coverage: Vec<Covered>) {
-        let mut making = self.making();
-        if let Some(fleet) = self.current() {
-            making.contested = index::cover(&mut making.routes, &fleet.index, &coverage);
-        }
-        making.coverage = coverage;
-        self.renew(&mut making);
-    }
-
     /// Puts another policy in use.
     pub fn set_policy(&self, policy: Policy) {
         self.metrics.policy_version.set(policy.version as f64);
@@ -249,6 +260,14 @@ impl FleetState {
         self.confirmed.store(at.as_millisecond(), Ordering::Relaxed);
     }
 
+    /// Routes of this generation are in use and were still the newest at `at`.
+    pub fn confirm_routes(&self, generation: u64, at: Timestamp) {
+        self.metrics.routes_generation.set(generation as f64);
+        self.routes_generation.store(generation, Ordering::Relaxed);
+        self.routes_confirmed
+            .store(at.as_millisecond(), Ordering::Release);
+    }
+
     /// Notes whether the source of snapshots answers, and logs when that changes.
     pub fn connected(&self, yes: bool, detail: &dyn std::fmt::Display) {
         let was = self.metrics.connected.get() > 0.5;
@@ -262,4 +281,8 @@ impl FleetState {
             (true, true) => {}
         }
     }
+}
+
+fn seconds_since(milliseconds: i64, now: Timestamp) -> f64 {
+    (now.as_millisecond() - milliseconds).max(0) as f64 / 1000.0
 }

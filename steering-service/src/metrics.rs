@@ -111,6 +111,30 @@ pub const METRICS: &[Metric] = &[
         help: "Batches of routes that were refused: they contradict themselves, or the table would be too large.",
     },
     Metric {
+        name: "steering_routes_generation",
+        kind: Kind::Gauge,
+        unit: "generations",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Generation of the routes in use, as the control plane numbers them; 0 while it has told none.",
+    },
+    Metric {
+        name: "steering_routes_stale_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Seconds since the routes in use were last known to be the newest; grows while the control plane is away.",
+    },
+    Metric {
+        name: "steering_route_poll_errors_total",
+        kind: Kind::Counter,
+        unit: "attempts",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Failed attempts to get changes of routes from the control plane; the last table stays in use.",
+    },
+    Metric {
         name: "steering_policy_version",
         kind: Kind::Gauge,
         unit: "versions",
@@ -165,6 +189,12 @@ pub struct Metrics {
     pub route_changes: IntCounterVec,
     /// Batches refused.
     pub route_errors: IntCounter,
+    /// Of the routes in use.
+    pub routes_generation: Gauge,
+    /// Seconds.
+    pub routes_stale: Gauge,
+    /// Polls for routes that failed.
+    pub route_poll_errors: IntCounter,
     /// Of the policy in use.
     pub policy_version: Gauge,
     /// Files refused.
@@ -211,6 +241,9 @@ impl Metrics {
             fleet_size,
             route_changes: counters("steering_route_changes_total")?,
             route_errors: counter("steering_route_errors_total")?,
+            routes_generation: gauge("steering_routes_generation")?,
+            routes_stale: gauge("steering_routes_stale_seconds")?,
+            route_poll_errors: counter("steering_route_poll_errors_total")?,
             policy_version: gauge("steering_policy_version")?,
             policy_errors: counter("steering_policy_errors_total")?,
             dns_answers: counters("steering_dns_answers_total")?,

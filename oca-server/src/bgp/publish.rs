@@ -12,6 +12,8 @@ use tokio::time::{sleep, sleep_until};
 
 /// Wait for more after a first change, so that one UPDATE of many prefixes, or some, make one batch.
 const GATHER: Duration = Duration::from_millis(20);
+/// Longest silence: an empty batch then finds out whether the control plane has restarted, and has forgotten the table.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Pause after a batch that nobody answered.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause after a batch that was refused: an older control plane, a token that has ended.
@@ -34,6 +36,7 @@ async fn publish(speaker: &Speaker, control: &Control, identity: &Identity, boot
             tokio::select! {
                 () = speaker.changed.notified() => sleep(GATHER).await,
                 () = sleep_until(speaker.started + SETTLE_TIME), if !settled => {}
+                () = sleep(ASK_AGAIN) => feed.ask(),
             }
             continue;
         };

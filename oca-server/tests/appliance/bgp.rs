@@ -388,6 +388,9 @@ fn batches_that_are_lost_or_forgotten_are_told_again() {
         &["11.1.0.0/16", "11.2.0.0/16", "11.3.0.0/16", "11.4.0.0/16"],
     );
     assert!(control.batches().last().unwrap().reset);
+    control.forget_routes();
+    let all = ["11.1.0.0/16", "11.2.0.0/16", "11.3.0.0/16", "11.4.0.0/16"];
+    until_heard(&control, &all); // although nothing changes
 }
 
 /// Prints how long 100,000 prefixes take: `cargo nextest run -p oca-server --release --run-ignored=only hundred_thousand --no-capture`.

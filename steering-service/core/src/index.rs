@@ -79,7 +79,7 @@ impl Index {
     pub fn build(snapshot: &FleetSnapshot) -> Result<Self, IndexError> {
         let fleet = Arc::new(FleetIndex::build(snapshot)?);
         let mut routes = RouteBuilder::new();
-        let contested = cover(&mut routes, &fleet, &[]);
+        let contested = cover(&mut routes, &fleet);
         let parts = Parts {
             fleet,
             routes: Arc::new(routes.publish()),
@@ -227,10 +227,9 @@ pub struct Parts {
     pub measured: Arc<Measured>,
 }
 
-/// Brings a table's networks of sites up to those of a fleet and `more` (a coverage file's), and returns what two sites
-/// claim.
-pub fn cover(routes: &mut RouteBuilder, fleet: &FleetIndex, more: &[Covered]) -> Vec<Contested> {
-    let ignored = routes.cover([fleet.networks(), more].concat());
+/// Brings a table's networks of sites up to those of a fleet, and returns what two sites claim.
+pub fn cover(routes: &mut RouteBuilder, fleet: &FleetIndex) -> Vec<Contested> {
+    let ignored = routes.cover(fleet.networks().to_vec());
     let contested = ignored.into_iter().filter_map(|Covered { prefix, site }| {
         let kept = routes.covered_by(prefix)?.clone();
         Some(Contested {

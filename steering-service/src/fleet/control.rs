@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Seconds that the control plane may hold a poll.
-const WAIT_SECONDS: u64 = 30;
+pub(super) const WAIT_SECONDS: u64 = 30;
 /// What an answer may take beyond the wait: a large snapshot over a slow line.
 const ANSWER_SLACK: Duration = Duration::from_secs(60);
 /// Time for a connection to come up.
@@ -20,8 +20,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// Least time between two snapshots, so that a busy fleet's changes are taken in groups.
 const SNAPSHOT_GAP: Duration = Duration::from_millis(200);
-/// Largest snapshot in bytes: about a million prefixes, ten thousand appliances and all titles.
-const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
+/// Largest answer in bytes: a snapshot of about a million prefixes, ten thousand appliances and all titles, or the routes
+/// of some hundred appliances that hear the whole internet.
+const MAX_ANSWER_BYTES: usize = 1 << 30;
 
 /// Why a poll failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,20 +30,18 @@ pub enum PollError {
     /// No connection, cut, too slow.
     #[error("{0}")]
     Http(#[from] reqwest::Error),
-    /// Answered, but not with a fleet.
-    #[error("the control plane answered {0} to GET /v1/fleet")]
+    /// Answered, but not with what was asked for.
+    #[error("the control plane answered {0}")]
     Status(StatusCode),
     /// Larger than this service takes.
-    #[error("the snapshot is larger than {MAX_SNAPSHOT_BYTES} bytes")]
+    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
 }
 
-enum News {
-    Snapshot {
-        text: Text,
-        etag: Option<header::HeaderValue>,
-    },
-    Nothing,
+/// What a poll brought.
+pub(super) struct News {
+    pub text: Vec<u8>,
+    etag: Option<header::HeaderValue>,
 }
 
 /// The client of one control plane.
@@ -75,14 +74,14 @@ impl Poller {
         let (mut etag, mut failures) = (None, 0u32);
         loop {
             match self.poll(etag.as_ref()).await {
-                Ok(News::Snapshot { text, etag: new }) => {
+                Ok(Some(news)) => {
                     failures = 0;
-                    etag = new;
+                    etag = news.etag;
                     self.state.connected(true, &"");
-                    self.take(text).await;
+                    self.take(Arc::new(news.text)).await;
                     tokio::time::sleep(SNAPSHOT_GAP).await;
                 }
-                Ok(News::Nothing) => {
+                Ok(None) => {
                     failures = 0;
                     self.state.connected(true, &"");
                     self.state.confirm(Timestamp::now());
@@ -100,32 +99,14 @@ impl Poller {
         }
     }
 
-    async fn poll(&self, etag: Option<&header::HeaderValue>) -> Result<News, PollError> {
+    async fn poll(&self, etag: Option<&header::HeaderValue>) -> Result<Option<News>, PollError> {
         let mut request = self
             .client
-            .get(format!("{}/v1/fleet?wait={WAIT_SECONDS}", self.url))
-            .timeout(Duration::from_secs(WAIT_SECONDS) + ANSWER_SLACK);
+            .get(format!("{}/v1/fleet?wait={WAIT_SECONDS}", self.url));
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        let mut response = request.send().await?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED => return Ok(News::Nothing),
-            other => return Err(PollError::Status(other)),
-        }
-        let etag = response.headers().get(header::ETAG).cloned();
-        let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if text.len() + chunk.len() > MAX_SNAPSHOT_BYTES {
-                return Err(PollError::TooLarge);
-            }
-            text.extend_from_slice(&chunk);
-        }
-        Ok(News::Snapshot {
-            text: Arc::new(text),
-            etag,
-        })
+        poll(request).await
     }
 
     /// Puts a snapshot in use. A refused one keeps its ETag: asking for it again would not mend it.
@@ -146,9 +127,29 @@ impl Poller {
     }
 }
 
+/// One long poll of [`WAIT_SECONDS`]: none if there was no news in time.
+pub(super) async fn poll(request: reqwest::RequestBuilder) -> Result<Option<News>, PollError> {
+    let longest = Duration::from_secs(WAIT_SECONDS) + ANSWER_SLACK;
+    let mut response = request.timeout(longest).send().await?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_MODIFIED => return Ok(None),
+        other => return Err(PollError::Status(other)),
+    }
+    let etag = response.headers().get(header::ETAG).cloned();
+    let mut text = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if text.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(PollError::TooLarge);
+        }
+        text.extend_from_slice(&chunk);
+    }
+    Ok(Some(News { text, etag }))
+}
+
 /// Pause before retry number `failures`: doubling, and between half and the whole of it by chance, so that many
 /// services do not come back at once.
-fn pause(failures: u32, random: u64) -> Duration {
+pub(super) fn pause(failures: u32, random: u64) -> Duration {
     let whole = MIN_PAUSE.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE);
     whole / 2 + whole.mul_f64((random % 1024) as f64 / 2048.0)
 }

@@ -1,7 +1,10 @@
 //! `GET /v1/rank?client=IP&asset=ID[&country=XX][&explain=1]`: the ranked list as JSON, for smart clients, operators and tests.
 
 use super::{Peer, Prefix, Problem, client_addr::Viewer, fleet, title_id};
-use crate::{app::Shared, fleet::Fleet};
+use crate::{
+    app::Shared,
+    fleet::{Fleet, RoutesAge},
+};
 use axum::{
     Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
@@ -34,6 +37,9 @@ pub struct RankAnswer {
     generation: u64,
     /// Seconds since the snapshot was last known to be the newest.
     stale_seconds: Option<f64>,
+    /// Age of the routes that the control plane told; absent without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<RoutesAge>,
     ranked: Vec<Entry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explain: Option<Explanation>,
@@ -85,6 +91,9 @@ pub async fn rank(
         Some("1") => true,
         Some(_) => return Err(Problem::bad_request("explain must be 0 or 1.")),
     };
+    let now = Timestamp::now();
+    // Before the fleet, so that an answer never claims routes that it does not have.
+    let routes = shared.fleet.routes_age(now);
     let fleet = fleet(&shared)?;
     let options = Options {
         limit: if wants_explain { usize::MAX } else { LIMIT },
@@ -96,7 +105,8 @@ pub async fn rank(
     Ok(Json(RankAnswer {
         outcome: ranking.outcome,
         generation: fleet.index.generation,
-        stale_seconds: shared.fleet.stale_seconds(Timestamp::now()),
+        stale_seconds: shared.fleet.stale_seconds(now),
+        routes,
         ranked: entries(
             &fleet,
             &ranking,

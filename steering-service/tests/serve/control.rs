@@ -12,40 +12,86 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use cdn_types::api::v1::{ApplianceState, FleetSnapshot, SteeringOutcome, SteeringReport};
+use cdn_types::api::v1::{
+    ApplianceState, FleetSnapshot, SteeringOutcome, SteeringReport,
+    routes::{ApplianceRoutes, RouteChanges},
+};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// A control plane that knows two calls: the fleet by long poll, and reports.
-struct Control {
-    url: String,
-    fleet: watch::Sender<FleetSnapshot>,
+/// A control plane that knows three calls: fleet and routes by long poll, and reports.
+pub struct Control {
+    pub url: String,
+    pub fleet: watch::Sender<FleetSnapshot>,
+    pub routes: watch::Sender<Told>,
     reports: watch::Receiver<Vec<(String, SteeringReport)>>,
-    task: JoinHandle<()>,
+    pub task: JoinHandle<()>,
+}
+
+/// All routes, and how they came to be.
+#[derive(Clone, Default)]
+pub struct Told {
+    pub generation: u64,
+    /// What whoever asks from before `log_from` is told.
+    pub whole: Vec<ApplianceRoutes>,
+    pub log_from: u64,
+    /// One change a generation, beginning after `log_from`.
+    pub log: Vec<ApplianceRoutes>,
+    /// Answers with routes so far.
+    pub answers: u64,
+}
+
+impl Told {
+    pub fn change(&mut self, change: ApplianceRoutes) {
+        self.generation += 1;
+        self.log.push(change);
+    }
+
+    fn since(&self, since: u64) -> RouteChanges {
+        let reset = !(self.log_from..=self.generation).contains(&since);
+        let appliances = match reset {
+            true => self.whole.clone(),
+            false => self.log[(since - self.log_from) as usize..].to_vec(),
+        };
+        RouteChanges {
+            generation: self.generation,
+            reset,
+            appliances,
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Known {
     fleet: watch::Receiver<FleetSnapshot>,
+    routes: watch::Sender<Told>,
     reports: Arc<watch::Sender<Vec<(String, SteeringReport)>>>,
 }
 
 impl Control {
-    async fn start(fleet: FleetSnapshot) -> Self {
+    pub async fn start(fleet: FleetSnapshot) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, fleet, Told::default())
+    }
+
+    pub fn on(listener: TcpListener, fleet: FleetSnapshot, told: Told) -> Self {
         let (fleet, receiver) = watch::channel(fleet);
+        let routes = watch::Sender::new(told);
         let (sender, reports) = watch::channel(Vec::new());
         let known = Known {
             fleet: receiver,
+            routes: routes.clone(),
             reports: Arc::new(sender),
         };
         let router = Router::new()
             .route("/v1/fleet", get(get_fleet))
+            .route("/v1/routes", get(get_routes))
             .route("/v1/steering/report", post(take_report))
             .with_state(known);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
             fleet,
+            routes,
             reports,
             task: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }),
         }
@@ -68,6 +114,20 @@ async fn get_fleet(
         Ok(Ok(fleet)) => ([(header::ETAG, etag(&fleet))], Json(fleet.clone())).into_response(),
         _ => StatusCode::NOT_MODIFIED.into_response(),
     }
+}
+
+async fn get_routes(State(known): State<Known>, Query(query): Query<HashMap<String, u64>>) -> Response {
+    let since = query["since"];
+    let wait = Duration::from_secs(query["wait"].min(2));
+    let mut receiver = known.routes.subscribe();
+    let news = receiver.wait_for(|told| told.generation != since);
+    let Ok(Ok(changes)) =
+        tokio::time::timeout(wait, async { news.await.map(|told| told.since(since)) }).await
+    else {
+        return StatusCode::NOT_MODIFIED.into_response();
+    };
+    known.routes.send_modify(|told| told.answers += 1);
+    Json(changes).into_response()
 }
 
 async fn take_report(

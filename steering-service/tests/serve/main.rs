@@ -12,5 +12,6 @@ mod fixture;
 mod manifests;
 mod policy;
 mod program;
+mod routes;
 mod signing;
 mod steering;

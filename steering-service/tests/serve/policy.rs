@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
 use steering_core::{
     Options, Policy, rank,
-    routes::{Attributes, Covered, RouteBatch, SiteClass},
+    routes::{Attributes, RouteBatch, SiteClass},
 };
 use steering_service::{fleet::FleetState, metrics::Metrics};
 use tokio::process::Command;
@@ -208,15 +208,16 @@ fn routes_are_put_in_use_and_outlive_snapshots_and_policies() {
         "par-1",
         "places in the snapshot have changed"
     );
-    state.set_coverage(vec![Covered {
-        prefix: "198.51.0.0/16".parse().unwrap(),
-        site: "lon".parse().unwrap(),
-    }]);
+    next.sites[0].prefixes.push("198.51.0.0/16".parse().unwrap());
+    let text = serde_json::to_vec(&next).unwrap();
+    state.install(&text, |_| Timestamp::UNIX_EPOCH).unwrap();
     assert!(
         best(&state, "198.51.100.9").starts_with("lon-"),
         "embedded comes before private"
     );
-    state.set_coverage(vec![]);
+    next.sites[0].prefixes.pop();
+    let text = serde_json::to_vec(&next).unwrap();
+    state.install(&text, |_| Timestamp::UNIX_EPOCH).unwrap();
     state.forget_routes(&par);
     let fleet = state.current().unwrap();
     assert_eq!(fleet.index.site_of("198.51.100.9".parse().unwrap()), None);

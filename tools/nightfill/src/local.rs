@@ -68,6 +68,8 @@ pub struct Place {
     pub fill_rate: BitsPerSecond,
     /// Its data folder; below the CDN's own if absent.
     pub root: Option<PathBuf>,
+    /// More of its configuration (TOML), such as `[bgp]`.
+    pub more: String,
 }
 
 /// What to start.
@@ -111,6 +113,7 @@ impl Layout {
                 storage: Bytes(2_000_000_000),
                 fill_rate: BitsPerSecond(1_000_000_000),
                 root: None,
+                more: String::new(),
             })
         };
         Ok(Self {
@@ -265,7 +268,8 @@ impl LocalCdn {
             "# One appliance of the local CDN; `oca-server check --config` explains every key.\n\
              id = \"{id}\"\ncontrol = \"{control}\"\njoin_token = \"{token}\"\nlisten = \"{host}:{MEDIA_PORT}\"\n\
              admin_listen = \"{host}:0\"\nbase_url = \"http://{host}:{MEDIA_PORT}\"\nroot = \"{root}\"\n\
-             profile = \"laptop\"\nstorage = \"{storage}\"\nfill_rate = \"{fill}\"\nworkers = 1\nmin_free = 0\n{signing}",
+             profile = \"laptop\"\nstorage = \"{storage}\"\nfill_rate = \"{fill}\"\nworkers = 1\nmin_free = 0\n{signing}{more}",
+            more = place.more,
             signing = signing.unwrap_or_default(),
             id = place.id,
             control = self.control.url()?,

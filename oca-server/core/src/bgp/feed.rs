@@ -28,6 +28,8 @@ pub struct Feed {
     next: u64,
     whole: Whole,
     waiting: Option<RouteBatch>,
+    /// An empty batch is due.
+    asks: bool,
 }
 
 impl Feed {
@@ -38,7 +40,13 @@ impl Feed {
             next: 1,
             whole: Whole::Due,
             waiting: None,
+            asks: false,
         }
+    }
+
+    /// Has the next batch sent even if it is empty: its answer says whether the control plane still knows the table.
+    pub fn ask(&mut self) {
+        self.asks = true;
     }
 
     /// The batch to send now, if there is anything to tell: the one that waits for its answer, or a new one.
@@ -56,7 +64,8 @@ impl Feed {
             rib.change_all();
         }
         let ends = self.whole == Whole::Begun && settled;
-        if !reset && !ends && !rib.has_changed() {
+        let asks = std::mem::take(&mut self.asks);
+        if !reset && !ends && !asks && !rib.has_changed() {
             return None;
         }
         self.whole = if reset { Whole::Begun } else { self.whole };
@@ -181,6 +190,20 @@ mod tests {
             assert!(again[0].reset && again[0].complete && again[0].number >= next);
             assert_eq!(told(&again[0]), rib.len());
         }
+    }
+
+    #[test]
+    fn an_empty_batch_finds_out_that_the_table_was_forgotten() {
+        let (mut rib, mut feed) = (rib(3), Feed::new("b".into()));
+        drain(&mut feed, &mut rib, true);
+        feed.ask();
+        let sent = drain(&mut feed, &mut rib, true);
+        assert_eq!((sent.len(), told(&sent[0]), sent[0].reset), (1, 0, false));
+        feed.ask();
+        feed.batch(&mut rib, true).unwrap();
+        feed.answered(RouteBatchAnswer { next: 0 });
+        let again = drain(&mut feed, &mut rib, true);
+        assert_eq!((again.len(), told(&again[0]), again[0].reset), (1, 3, true));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl World {
     }
     pub fn index(&mut self) -> Index {
         let fleet = Arc::new(FleetIndex::build(&self.fleet).unwrap());
-        let contested = cover(&mut self.routes, &fleet, &[]);
+        let contested = cover(&mut self.routes, &fleet);
         let parts = Parts {
             fleet,
             routes: Arc::new(self.routes.publish()),
