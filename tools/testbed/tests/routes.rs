@@ -188,7 +188,13 @@ async fn restart_control(cdn: &mut LocalCdn, rank: &str, prefix: &str) -> Result
         ensure!(answer["explain"]["prefix"] == prefix, "{answer:#}");
         let told = get(&routes).await?;
         if told["appliances"].as_array().is_some_and(|all| all.len() == 2) {
-            return Ok(began.elapsed());
+            let took = began.elapsed();
+            // Steering's pauses have grown meanwhile.
+            until(rank, |answer| {
+                answer["routes"]["generation"] == told["generation"]
+            })
+            .await?;
+            return Ok(took);
         }
         ensure!(began.elapsed() < PAGE_LIMIT, "routes are not told again: {told}");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -231,7 +237,11 @@ async fn a_route_withdrawn_in_bird_moves_viewers_and_a_restart_does_not() -> Res
 
     let took = restart_control(&mut cdn, &rank, "11.2.3.0/24").await?;
     println!("a restarted control plane knew all routes after {took:?}");
-    until(&rank, &south).await?; // reports are due as well
+    // Both count as lost until they have reported.
+    until(&rank, |answer| {
+        south(answer) && answer["ranked"][1]["appliance"] == "north-1"
+    })
+    .await?;
 
     near.command("disable s4")?;
     let (answer, took) = until(&rank, &north).await?;
