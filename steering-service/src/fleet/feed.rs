@@ -1,9 +1,9 @@
 //! Takes what appliances hear by BGP from the control plane by long poll: `GET /v1/routes?since=G&wait=30`. The first answer is
-//! everything, each later one what changed since. The control plane gathers while a table is made and for [`ROUTE_GAP`] after
+//! everything, each later one what changed since. The control plane gathers while a table is made and for `ROUTE_GAP` after
 //! an answer, so that many small changes are one table, and nothing is queued here.
 //!
 //! A whole answer to who asked for changes means most often that the control plane has restarted, and has yet to hear its appliances. It is
-//! taken in at once, but what it does not tell stays for [`HOLD`]; with the next poll after that everything is asked for.
+//! taken in at once, but what it does not tell stays for `HOLD`; with the next poll after that everything is asked for.
 //!
 //! Routes are not kept in a file: the control plane answers with everything at once, and a start without it has the sites'
 //! networks of the cached snapshot to rank by.
