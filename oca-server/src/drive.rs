@@ -1,9 +1,10 @@
 //! How a drive does, as all who read from it tell: how many reads are under way, how long they take, since when the oldest
-//! waits, what went wrong lately. A drive that errs too often or does not answer is given up; what that means for its objects
+//! waits, what went wrong lately. A drive that errs too often, takes no writes or does not answer is given up; what that means for its objects
 //! is the store's to say.
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
@@ -14,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Failed reads within [`ERRORS_WITHIN`] that are too many: one bad spot costs an object, not a drive.
+/// Failed reads and writes within [`ERRORS_WITHIN`] that are too many: one bad spot costs an object, not a drive.
 const MOST_ERRORS: usize = 5;
-/// How long a failed read counts.
+/// How long a failure counts.
 const ERRORS_WITHIN: Duration = Duration::from_secs(600);
 /// A read that is older than this makes the drive slow: nothing of it is taken for being in memory unseen.
 const SLOW: Duration = Duration::from_secs(1);
@@ -30,6 +31,8 @@ pub struct Drive {
     pub index: usize,
     started: Instant,
     given_up: AtomicBool,
+    /// Its file system has become read only.
+    read_only: AtomicBool,
     under_way: AtomicI64,
     /// Mean latency in seconds, as bits.
     latency: AtomicU64,
@@ -48,6 +51,7 @@ impl Drive {
             index,
             started: Instant::now(),
             given_up: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             under_way: AtomicI64::new(0),
             latency: AtomicU64::new(0),
             errors: Mutex::default(),
@@ -82,7 +86,17 @@ impl Drive {
         self.latency.store(next.to_bits(), Relaxed); // of two at once one is lost: it is a mean
     }
 
-    /// A read failed.
+    /// A write failed. A file system that has become read only (what ext4 does when its drive errs) will take no other either;
+    /// a full one is no fault of the drive's.
+    pub fn write_failed(&self, why: &io::Error) {
+        match why.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => self.read_only.store(true, Relaxed),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::NotFound => {}
+            _ => self.failed(),
+        }
+    }
+
+    /// A read or a write failed.
     pub fn failed(&self) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         errors.push_back(Instant::now());
@@ -112,15 +126,21 @@ impl Drive {
         self.waits() > SLOW
     }
 
-    /// Why it should be given up, if it should: it erred too often, or has not answered for `stall`.
+    /// Why it should be given up, if it should: it takes no writes, erred too often, or has not answered for `stall`.
     pub fn verdict(&self, stall: Duration) -> Option<String> {
+        if self.read_only.load(Relaxed) {
+            return Some("its file system has become read only".to_owned());
+        }
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         while errors.front().is_some_and(|e| e.elapsed() > ERRORS_WITHIN) {
             errors.pop_front();
         }
         if errors.len() >= MOST_ERRORS {
             let minutes = ERRORS_WITHIN.as_secs() / 60;
-            return Some(format!("{} reads failed within {minutes} minutes", errors.len()));
+            return Some(format!(
+                "{} reads or writes failed within {minutes} minutes",
+                errors.len()
+            ));
         }
         let waits = self.waits();
         (waits > stall).then(|| format!("a read has not ended for {} s", waits.as_secs()))
@@ -149,7 +169,33 @@ mod tests {
         }
         assert_eq!(drive.verdict(Duration::MAX), None);
         drive.failed();
-        assert!(drive.verdict(Duration::MAX).unwrap().contains("5 reads failed"));
+        assert!(
+            drive
+                .verdict(Duration::MAX)
+                .unwrap()
+                .contains("5 reads or writes failed")
+        );
+    }
+
+    #[test]
+    fn a_failed_write_counts_unless_the_drive_is_full_and_read_only_is_the_end() {
+        let drive = Drive::new(0);
+        for _ in 0..MOST_ERRORS {
+            drive.write_failed(&io::ErrorKind::StorageFull.into());
+        }
+        assert_eq!(drive.verdict(Duration::MAX), None);
+        for _ in 0..MOST_ERRORS {
+            drive.write_failed(&io::Error::from_raw_os_error(libc::EIO));
+        }
+        assert!(
+            drive
+                .verdict(Duration::MAX)
+                .unwrap()
+                .contains("5 reads or writes")
+        );
+        let drive = Drive::new(0);
+        drive.write_failed(&io::Error::from_raw_os_error(libc::EROFS));
+        assert!(drive.verdict(Duration::MAX).unwrap().contains("read only"));
     }
 
     #[test]

@@ -607,7 +607,7 @@ impl Store {
             );
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
-        Partial::open(layout, digest, blocks.clone())
+        Partial::open(layout, &self.places[on].drive, digest, blocks.clone())
     }
 
     /// Verifies a complete partial object and offers it.
@@ -674,7 +674,9 @@ impl Store {
     fn drop_locked(&self, state: &mut State, digests: &[ObjectDigest]) -> io::Result<()> {
         for digest in digests {
             self.withdraw(digest);
-            layout::remove_if_there(&self.place(state, digest).layout.object(digest))?;
+            let place = self.place(state, digest);
+            let removed = layout::remove_if_there(&place.layout.object(digest));
+            removed.inspect_err(|e| place.drive.write_failed(e))?;
             state.on_disk.remove(digest);
             if !state.partial.contains_key(digest) {
                 state.on.remove(digest);
@@ -721,6 +723,7 @@ impl Store {
         let layout = self.layout_of(digest);
         let (from, aside) = (layout.object(digest), layout.quarantine(digest));
         if fs::rename(&from, &aside).is_err() {
+            // What keeps it from being set aside most often keeps it from being removed, and is told there.
             self.drop_locked(&mut self.state(), &[*digest])?;
             return Ok(false);
         }

@@ -6,6 +6,7 @@
 //! block and its journal bit nor a lost page can let a wrong byte count.
 
 use super::layout::{self, Layout};
+use crate::drive::Drive;
 use cdn_types::{BLOCK_SIZE, Bytes, Digester, ObjectDigest};
 use nix::fcntl::{FallocateFlags, fallocate};
 use oca_core::{
@@ -18,7 +19,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::FileExt,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Block digests of an object, as kept beside its partial.
@@ -72,6 +73,8 @@ pub enum BlockError {
 pub struct Partial {
     digest: ObjectDigest,
     blocks: Blocks,
+    /// Told of writes that fail.
+    drive: Arc<Drive>,
     data: File,
     journal: Mutex<Journal>,
 }
@@ -83,16 +86,26 @@ struct Journal {
 }
 
 impl Partial {
-    /// Opens or makes the partial and takes its room on the disk at once, so that a full disk is met here.
-    pub fn open(layout: &Layout, digest: ObjectDigest, blocks: Blocks) -> io::Result<Self> {
-        let opened = Self::try_open(layout, digest, blocks);
+    /// Opens or makes the partial on a drive and takes its room at once, so that a full disk is met here.
+    pub fn open(
+        layout: &Layout,
+        drive: &Arc<Drive>,
+        digest: ObjectDigest,
+        blocks: Blocks,
+    ) -> io::Result<Self> {
+        let opened = Self::try_open(layout, drive, digest, blocks).inspect_err(|e| drive.write_failed(e));
         if opened.as_ref().is_err_and(layout::is_full) {
             remove(layout, &digest)?;
         }
         opened
     }
 
-    fn try_open(layout: &Layout, digest: ObjectDigest, blocks: Blocks) -> io::Result<Self> {
+    fn try_open(
+        layout: &Layout,
+        drive: &Arc<Drive>,
+        digest: ObjectDigest,
+        blocks: Blocks,
+    ) -> io::Result<Self> {
         let data = open_file(&layout.partial(&digest))?;
         reserve(&data, blocks.size)?;
         let info = serde_json::to_vec(&blocks).map_err(io::Error::other)?;
@@ -109,6 +122,7 @@ impl Partial {
         Ok(Self {
             digest,
             blocks,
+            drive: Arc::clone(drive),
             data,
             journal: Mutex::new(Journal { file, verified }),
         })
@@ -139,6 +153,11 @@ impl Partial {
         if ObjectDigest::of(bytes) != *expected {
             return Err(BlockError::Wrong);
         }
+        let kept = self.keep_block(block, bytes);
+        Ok(kept.inspect_err(|e| self.drive.write_failed(e))?)
+    }
+
+    fn keep_block(&self, block: u32, bytes: &[u8]) -> io::Result<()> {
         self.data.write_all_at(bytes, u64::from(block) * BLOCK_SIZE)?;
         let mut journal = self.lock();
         journal.verified.insert(block);
@@ -150,6 +169,10 @@ impl Partial {
 
     /// Verifies the whole, syncs it and puts it in place.
     pub fn seal(&self, layout: &Layout) -> io::Result<Sealed> {
+        self.try_seal(layout).inspect_err(|e| self.drive.write_failed(e))
+    }
+
+    fn try_seal(&self, layout: &Layout) -> io::Result<Sealed> {
         let (size, whole, blocks) = digest_file(&layout.partial(&self.digest))?;
         if whole != self.digest || size != self.blocks.size {
             return self.damage(layout, &blocks);
@@ -271,6 +294,10 @@ mod tests {
         (dir, layout, lock)
     }
 
+    fn drive() -> Arc<Drive> {
+        Arc::new(Drive::new(0))
+    }
+
     fn block_of(data: &[u8], block: u32) -> &[u8] {
         let r = byte_range(&(block..block + 1), data.len() as u64);
         &data[r.start as usize..r.end as usize]
@@ -280,7 +307,7 @@ mod tests {
     fn only_right_blocks_count_and_a_restart_keeps_them() {
         let (_dir, layout, _lock) = layout();
         let (data, digest, blocks) = object(2 * BLOCK_SIZE as usize + 10);
-        let p = Partial::open(&layout, digest, blocks.clone()).unwrap();
+        let p = Partial::open(&layout, &drive(), digest, blocks.clone()).unwrap();
         assert!(matches!(
             p.write_block(0, block_of(&data, 1)),
             Err(BlockError::Wrong)
@@ -293,7 +320,7 @@ mod tests {
         p.write_block(0, block_of(&data, 0)).unwrap();
         drop(p);
         assert_eq!(Blocks::load(&layout, &digest, blocks.size), Some(blocks.clone()));
-        let p = Partial::open(&layout, digest, blocks).unwrap();
+        let p = Partial::open(&layout, &drive(), digest, blocks).unwrap();
         assert_eq!(p.verified().iter().collect::<Vec<_>>(), [0, 2]);
         p.write_block(1, block_of(&data, 1)).unwrap();
         assert_eq!(p.seal(&layout).unwrap(), Sealed::Held);
@@ -305,13 +332,13 @@ mod tests {
     fn a_block_that_the_journal_names_and_the_disk_lost_is_fetched_again() {
         let (_dir, layout, _lock) = layout();
         let (data, digest, blocks) = object(3 * BLOCK_SIZE as usize);
-        let p = Partial::open(&layout, digest, blocks.clone()).unwrap();
+        let p = Partial::open(&layout, &drive(), digest, blocks.clone()).unwrap();
         (0..3).for_each(|b| p.write_block(b, block_of(&data, b)).unwrap());
         p.data.write_all_at(b"lost", BLOCK_SIZE + 5).unwrap();
         assert_eq!(p.seal(&layout).unwrap(), Sealed::Damaged(vec![1]));
         assert!(!layout.object(&digest).exists());
         fs::write(layout.journal(&digest), [0xff]).unwrap();
-        let p = Partial::open(&layout, digest, blocks).unwrap();
+        let p = Partial::open(&layout, &drive(), digest, blocks).unwrap();
         assert_eq!(p.verified().iter().collect::<Vec<_>>(), [0, 2]);
     }
 
@@ -320,7 +347,7 @@ mod tests {
         let (_dir, layout, _lock) = layout();
         let (data, _, blocks) = object(2 * BLOCK_SIZE as usize);
         let digest = ObjectDigest::of(b"something else");
-        let p = Partial::open(&layout, digest, blocks.clone()).unwrap();
+        let p = Partial::open(&layout, &drive(), digest, blocks.clone()).unwrap();
         (0..2).for_each(|b| p.write_block(b, block_of(&data, b)).unwrap());
         assert_eq!(p.seal(&layout).unwrap(), Sealed::Foreign);
         assert!(!layout.object(&digest).exists() && !layout.partial(&digest).exists());
@@ -340,7 +367,7 @@ mod tests {
     fn an_empty_object_is_sealed_at_once() {
         let (_dir, layout, _lock) = layout();
         let (_, digest, blocks) = object(0);
-        let p = Partial::open(&layout, digest, blocks).unwrap();
+        let p = Partial::open(&layout, &drive(), digest, blocks).unwrap();
         assert!(p.verified().is_full());
         assert_eq!(p.seal(&layout).unwrap(), Sealed::Held);
         assert_eq!(fs::metadata(layout.object(&digest)).unwrap().len(), 0);
