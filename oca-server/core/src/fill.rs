@@ -466,12 +466,19 @@ impl Fill {
         }
     }
 
-    /// A held object was lost (found damaged): it is fetched again.
-    pub fn lost(&mut self, item: usize) {
-        if matches!(self.items[item].state, State::Held) {
-            self.items[item].state = State::Missing;
-            self.first_open = self.first_open.min(item);
+    /// An object was lost, held or half fetched (found damaged, or its drive was given up): it is fetched anew, at once, for
+    /// where it goes now may have the room that was missing. Answers which fetches no longer count;
+    /// nothing while it is being opened or sealed, for the end of that tells.
+    pub fn lost(&mut self, item: usize) -> Option<Vec<FlightId>> {
+        if matches!(self.items[item].state, State::Opening | State::Sealing) {
+            return None;
         }
+        self.put_away(item, State::Missing);
+        self.items[item].retry_at = Duration::ZERO;
+        self.full_until = Duration::ZERO;
+        self.first_open = self.first_open.min(item);
+        let void = self.flights.extract_if(.., |_, f| f.item == item);
+        Some(void.map(|(flight, _)| flight).collect())
     }
 
     /// Whether an object is held.

@@ -366,11 +366,15 @@ impl Job {
         self.fill.sealed(item, now, &sealed);
     }
 
-    /// An object turned out damaged on the disk; answers whether it will be fetched again.
+    /// An object was damaged on its drive or went with it; answers whether it will be fetched again.
     pub fn lost(&mut self, digest: &ObjectDigest) -> bool {
         let item = self.by_digest.get(digest);
         if let Some(item) = item {
-            self.fill.lost(*item);
+            if let Some(void) = self.fill.lost(*item) {
+                let void = void.iter().filter_map(|flight| self.flights.remove(flight));
+                void.for_each(|(_, task)| task.abort());
+                self.partials.remove(item);
+            }
             self.done = false;
         }
         item.is_some()

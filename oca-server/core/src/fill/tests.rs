@@ -86,6 +86,31 @@ fn what_is_verified_on_the_disk_is_not_fetched_again() {
 }
 
 #[test]
+fn what_went_with_its_drive_is_opened_anew_at_once_and_its_fetches_count_no_more() {
+    let mut fill = Fill::new(wanted(&[6, 2], &[0]), 1, LIMITS);
+    assert_eq!(fill.poll(at(0), true), Step::Open(0));
+    fill.opened(0, BlockSet::empty(6));
+    let void = [fetch(&mut fill, at(0)), fetch(&mut fill, at(0))];
+    fill.block_verified(void[0].flight, 0);
+    assert_eq!(fill.lost(0), Some(vec![void[0].flight, void[1].flight]));
+    assert_eq!(fill.poll(at(1), true), Step::Open(0));
+    fill.opened(0, BlockSet::empty(6));
+    complete(&mut fill, &void[1], at(1)); // what still comes of them
+    assert_eq!(fetch(&mut fill, at(1)).blocks, 0..4);
+    assert_eq!(fetch(&mut fill, at(1)).blocks, 4..6);
+    // A full drive stops all until it is given up.
+    let mut fill = Fill::new(wanted(&[6, 2], &[0]), 1, LIMITS);
+    assert_eq!(fill.poll(at(0), true), Step::Open(0));
+    fill.open_failed(0, at(0), OpenError::Full);
+    assert!(matches!(
+        fill.poll(at(1), true),
+        Step::Blocked(_, Hindrance::Full)
+    ));
+    assert_eq!(fill.lost(1), Some(vec![]));
+    assert_eq!(fill.poll(at(1), true), Step::Open(0));
+}
+
+#[test]
 fn each_failure_leads_to_the_next_source_and_back_after_its_pause() {
     // (how it ends, seconds until the first source is used again for this object)
     let table = [
