@@ -25,10 +25,10 @@ struct Args {
     #[arg(long)]
     list: bool,
     /// Seconds a measurement.
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    seconds: u64,
-    /// Measurements of each server.
     #[arg(long, value_name = "N", default_value_t = 3)]
+    seconds: u64,
+    /// Measurements of each server, in turns: on a rented machine single ones differ by a third.
+    #[arg(long, value_name = "N", default_value_t = 9)]
     rounds: usize,
     /// Another nginx than the one that is downloaded; without HTTP/3 it fails that case.
     #[arg(long, value_name = "PROGRAM")]
