@@ -13,15 +13,7 @@ use serde_json::{Map, Value, json};
 
 /// Verifies and reads a token.
 pub(crate) fn open(verifier: &Verifier<'_>, token: &str) -> Result<Grant, Reason> {
-    let (signed, signature) = token.rsplit_once('.').ok_or(Reason::MalformedToken)?;
-    let (header, payload) = signed.split_once('.').ok_or(Reason::MalformedToken)?;
-    let header = object(header)?;
-    let claims = object(payload)?;
-    let signature = decode(signature)?;
-
-    let issuer = verifier.issuer(claims.get("iss").and_then(Value::as_str))?;
-    check_signature(issuer, &header, signed.as_bytes(), &signature)?;
-    // From here on the issuer speaks, not a stranger.
+    let (issuer, claims) = verified(verifier, token)?;
     check_version(&claims)?;
     check_audience(audience(&claims)?.as_deref(), verifier.audience)?;
     let renewal = renewal(&claims)?;
@@ -34,6 +26,29 @@ pub(crate) fn open(verifier: &Verifier<'_>, token: &str) -> Result<Grant, Reason
         renewal,
         claims: if renewal.is_some() { claims } else { Map::new() },
     })
+}
+
+/// The issuer of a token that says who calls, and no more.
+pub(crate) fn caller<'a>(verifier: &Verifier<'a>, token: &str, now: Millis) -> Result<&'a str, Reason> {
+    let (issuer, claims) = verified(verifier, token)?;
+    let audience = audience(&claims)?.ok_or(Reason::Audience)?;
+    check_audience(Some(&audience), verifier.audience)?;
+    let times = times(&claims)?;
+    times.end.ok_or(Reason::Expired)?;
+    times.check(now)?;
+    Ok(issuer.name())
+}
+
+/// What an issuer that we know has signed: from here on it speaks, not a stranger.
+fn verified<'a>(verifier: &Verifier<'a>, token: &str) -> Result<(&'a Issuer, Map<String, Value>), Reason> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(Reason::MalformedToken)?;
+    let (header, payload) = signed.split_once('.').ok_or(Reason::MalformedToken)?;
+    let header = object(header)?;
+    let claims = object(payload)?;
+    let signature = decode(signature)?;
+    let issuer = verifier.issuer(claims.get("iss").and_then(Value::as_str))?;
+    check_signature(issuer, &header, signed.as_bytes(), &signature)?;
+    Ok((issuer, claims))
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, Reason> {

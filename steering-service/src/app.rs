@@ -4,13 +4,14 @@ use crate::{
     config::{Config, Source},
     dns,
     fleet::{FleetState, cache, control, feed, file},
-    http::{self, server},
+    http::{self, advertisement::Cdni, server},
+    key_file::KeyFileError,
     metrics::Metrics,
     policy,
     random::Random,
     report::{Counts, Reporter},
     session::{MIN_KEY_LEN, SessionKey},
-    signing::{Signer, SigningError},
+    signing::Signer,
 };
 use axum::http::HeaderName;
 use ipnet::IpNet;
@@ -45,9 +46,9 @@ pub enum StartError {
     /// The policy file.
     #[error("--policy {0}")]
     Policy(policy::PolicyFileError),
-    /// The signing keys.
+    /// A key file.
     #[error(transparent)]
-    Signing(#[from] SigningError),
+    Keys(#[from] KeyFileError),
     /// The snapshot file.
     #[error("--snapshot {0}")]
     Snapshot(file::FileError),
@@ -92,6 +93,8 @@ pub struct Shared {
     pub ttl: u32,
     /// Signs addresses, if they are signed.
     pub signer: Option<Arc<Signer>>,
+    /// What other networks are told, if they are.
+    pub cdni: Option<Arc<Cdni>>,
 }
 
 /// A service that is ready to be started.
@@ -103,6 +106,7 @@ pub struct App {
     fleet: Arc<FleetState>,
     random: Arc<Random>,
     signer: Option<Arc<Signer>>,
+    cdni: Option<Arc<Cdni>>,
 }
 
 impl App {
@@ -126,13 +130,11 @@ impl App {
                 None
             }
         };
+        let signer = config.signing.clone().map(Signer::load).transpose()?;
+        let cdni = config.cdni.clone().map(Cdni::load).transpose()?;
         Ok(Self {
-            signer: config
-                .signing
-                .clone()
-                .map(Signer::load)
-                .transpose()?
-                .map(Arc::new),
+            signer: signer.map(Arc::new),
+            cdni: cdni.map(Arc::new),
             key: session_key(config.session_key.as_deref())?,
             random: Arc::new(Random::new(getrandom::u64().map_err(StartError::Random)?)),
             config,
@@ -176,6 +178,7 @@ impl App {
             country_header: self.config.country_header,
             ttl: self.config.ttl,
             signer: self.signer,
+            cdni: self.cdni,
         });
         println!("{ready}");
         let stop = async move {
@@ -206,9 +209,14 @@ impl App {
             tasks.forever.push(tokio::spawn(following));
         }
         if let Some(signer) = self.signer.clone() {
-            tasks
-                .forever
-                .push(tokio::spawn(signer.follow(Arc::clone(&metrics))));
+            let metrics = Arc::clone(&metrics);
+            let following = async move { signer.keys.follow(&metrics).await };
+            tasks.forever.push(tokio::spawn(following));
+        }
+        if let Some(cdni) = self.cdni.clone() {
+            let metrics = Arc::clone(&metrics);
+            let following = async move { cdni.keys.follow(&metrics).await };
+            tasks.forever.push(tokio::spawn(following));
         }
         match &self.config.source {
             Source::File(path) => {

@@ -2,6 +2,7 @@
 
 use crate::{
     dns::{DnsArgs, DnsConfig, DnsConfigError},
+    http::advertisement::CdniConfig,
     signing::SigningConfig,
     steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL},
 };
@@ -70,6 +71,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
+    cdni: CdniArgs,
+    #[command(flatten)]
     dns: DnsArgs,
     /// File that keeps the last snapshot over a restart
     #[arg(long, value_name = "FILE")]
@@ -101,6 +104,28 @@ struct SigningArgs {
     /// Leave the addresses of the origin unsigned: for one that takes no tokens
     #[arg(long, requires = "signing_keys")]
     unsigned_fallback: bool,
+}
+
+/// What is offered to other networks.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Interconnection (CDNI)")]
+struct CdniArgs {
+    /// Keys of upstream networks (JSON, docs/formats/signing-keys.md) that may read /OC/FCI/advertisement; read again on change
+    #[arg(long, value_name = "FILE", requires = "cdni_name")]
+    cdni_keys: Option<PathBuf>,
+    /// Name of this network: the audience of their tokens
+    #[arg(long, value_name = "NAME", requires = "cdni_keys")]
+    cdni_name: Option<String>,
+}
+
+impl CdniArgs {
+    fn config(self, dns: bool) -> Option<CdniConfig> {
+        Some(CdniConfig {
+            keys: self.cdni_keys?,
+            name: self.cdni_name?,
+            dns,
+        })
+    }
 }
 
 fn attribute(name: &str) -> Result<String, url_signing::ParameterError> {
@@ -159,6 +184,8 @@ pub struct Config {
     pub country_header: Option<HeaderName>,
     /// How addresses are signed, if they are.
     pub signing: Option<SigningConfig>,
+    /// Who is told what this network offers, if anybody.
+    pub cdni: Option<CdniConfig>,
     /// The DNS door, if there shall be one.
     pub dns: Option<DnsConfig>,
 }
@@ -205,6 +232,7 @@ impl TryFrom<ServeArgs> for Config {
             .public_url
             .map(|url| base_url("--public-url", &url))
             .transpose()?;
+        let dns = args.dns.config()?;
         Ok(Self {
             source,
             listen: args.listen,
@@ -216,7 +244,8 @@ impl TryFrom<ServeArgs> for Config {
             policy: args.policy,
             country_header: args.country_header,
             signing: args.signing.config(),
-            dns: args.dns.config()?,
+            cdni: args.cdni.config(dns.is_some()),
+            dns,
         })
     }
 }
@@ -288,6 +317,8 @@ mod tests {
                 "a=",
             ],
             &["--unsigned-fallback"],
+            &["--cdni-keys", "k"],
+            &["--cdni-name", "n"],
             &["--dns-listen", "127.0.0.1:0"],
             &["--dns-zone", "cdn.example"],
             &[

@@ -1,5 +1,6 @@
 //! The doors: what viewers, players, operators and monitors can ask, and the headers that all answers have.
 
+pub mod advertisement;
 pub mod client_addr;
 pub mod go;
 pub mod health;
@@ -36,6 +37,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/go/{asset}/{*path}", get(go::go))
         .route("/v1/play/{asset}/{file}", get(play::play))
         .route("/v1/steer/{session}", get(steer::steer))
+        .route("/OC/FCI/advertisement", get(advertisement::advertisement))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -74,6 +76,9 @@ async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next)
 }
 
 fn door(path: &str) -> &'static str {
+    if path == "/OC/FCI/advertisement" {
+        return "advertisement";
+    }
     match path.strip_prefix("/v1/").and_then(|p| p.split('/').next()) {
         Some("rank") => "rank",
         Some("go") => "go",

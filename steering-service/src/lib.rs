@@ -9,6 +9,7 @@ pub mod config;
 pub mod dns;
 pub mod fleet;
 pub mod http;
+pub mod key_file;
 pub mod manifest;
 pub mod metrics;
 pub mod policy;

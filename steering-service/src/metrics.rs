@@ -84,7 +84,7 @@ pub const METRICS: &[Metric] = &[
         unit: "changes",
         labels: &["outcome"],
         stability: Stability::Stable,
-        help: "Changes of the signing key file that were taken up (swapped) or refused, the old keys staying (refused).",
+        help: "Changes of a key file that were taken up (swapped) or refused, the old keys staying (refused).",
     },
     Metric {
         name: "steering_fleet_size",

@@ -6,19 +6,9 @@
 //! without rewriting anything that the appliances send. It is not in the last segment, which is the one that some players
 //! take apart at `;`.
 
-use crate::metrics::Metrics;
-use arc_swap::ArcSwap;
-use ring::rand::SystemRandom;
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
-use url_signing::{Address, KeyError, KeySet, Life, Millis, mint_jwt};
-
-/// Time between two looks at the key file.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::key_file::{KeyFile, KeyFileError};
+use std::{path::PathBuf, time::Duration};
+use url_signing::{Address, KeySet, Life, Millis, mint_jwt};
 
 /// How to sign, checked but not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,40 +27,11 @@ pub struct SigningConfig {
     pub fallback: bool,
 }
 
-/// Why the keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SigningError {
-    /// The file cannot be read.
-    #[error("--signing-keys {path}: {cause}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        cause: io::Error,
-    },
-    /// Its content cannot be used.
-    #[error("--signing-keys {path}: {cause}", path = path.display())]
-    Keys {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: KeyError,
-    },
-    /// Nothing to sign with.
-    #[error("--signing-keys {path}: issuer `{issuer}` has no key that signs; name one by renewal_kid", path = path.display())]
-    Issuer {
-        /// The file.
-        path: PathBuf,
-        /// Who was to sign.
-        issuer: String,
-    },
-}
-
 /// Signs addresses.
 pub struct Signer {
     config: SigningConfig,
-    keys: ArcSwap<KeySet>,
-    random: SystemRandom,
+    /// What it signs with.
+    pub keys: KeyFile,
 }
 
 impl Signer {
@@ -78,20 +39,16 @@ impl Signer {
     ///
     /// # Errors
     /// When there is nothing to sign with.
-    pub fn load(config: SigningConfig) -> Result<Self, SigningError> {
-        let random = SystemRandom::new();
-        let keys = parse(&config, &read(&config.keys)?, &random)?;
-        Ok(Self {
-            config,
-            keys: ArcSwap::from_pointee(keys),
-            random,
-        })
+    pub fn load(config: SigningConfig) -> Result<Self, KeyFileError> {
+        let (path, issuer) = (config.keys.clone(), config.issuer.clone());
+        let keys = KeyFile::load("--signing-keys", path, issuer, can_sign)?;
+        Ok(Self { config, keys })
     }
 
     /// A title's prefix, `/t/{title}/{version}`, with a token for everything below it that lives from `now` on. Absent if
     /// the system gives no random numbers.
     pub fn sign(&self, prefix: &str, now: Millis) -> Option<String> {
-        let keys = self.keys.load();
+        let keys = self.keys.keys();
         let life = i64::try_from(self.config.life.as_millis()).unwrap_or(i64::MAX);
         let life = Life {
             end: now.saturating_add(life),
@@ -99,7 +56,7 @@ impl Signer {
         };
         let issuer = keys.issuer(&self.config.issuer)?;
         let audience = self.config.audience.as_deref();
-        let token = mint_jwt(issuer, Address::Below(prefix), life, audience, &self.random)?;
+        let token = mint_jwt(issuer, Address::Below(prefix), life, audience, self.keys.random())?;
         let first_segment = prefix[1..].find('/').map_or(prefix.len(), |at| at + 1);
         let (first, rest) = prefix.split_at(first_segment);
         Some(format!("{first};{}={token}{rest}", self.config.attribute))
@@ -109,51 +66,15 @@ impl Signer {
     pub fn signs_fallback(&self) -> bool {
         self.config.fallback
     }
-
-    /// Takes up the key file whenever it changes, for ever. A file that cannot be used changes nothing.
-    pub async fn follow(self: Arc<Self>, metrics: Arc<Metrics>) {
-        let mut seen = read(&self.config.keys).unwrap_or_default();
-        loop {
-            tokio::time::sleep(LOOK).await;
-            // A small file, once a second: it holds nobody up.
-            let Ok(text) = read(&self.config.keys) else {
-                continue;
-            };
-            if text == seen {
-                continue;
-            }
-            let outcome = match parse(&self.config, &text, &self.random) {
-                Ok(keys) => {
-                    self.keys.store(Arc::new(keys));
-                    tracing::info!("new signing keys are used from now on");
-                    "swapped"
-                }
-                Err(error) => {
-                    tracing::warn!("{error}: the old keys stay");
-                    "refused"
-                }
-            };
-            metrics.key_swaps.with_label_values(&[outcome]).inc();
-            seen = text;
-        }
-    }
 }
 
-fn read(path: &Path) -> Result<String, SigningError> {
-    std::fs::read_to_string(path).map_err(|cause| SigningError::Read {
-        path: path.to_owned(),
-        cause,
-    })
-}
-
-fn parse(config: &SigningConfig, text: &str, random: &SystemRandom) -> Result<KeySet, SigningError> {
-    let path = || config.keys.clone();
-    let keys = KeySet::parse(text, random).map_err(|cause| SigningError::Keys { path: path(), cause })?;
-    if keys.issuer(&config.issuer).and_then(|i| i.signer()).is_none() {
-        let issuer = config.issuer.clone();
-        return Err(SigningError::Issuer { path: path(), issuer });
+fn can_sign(keys: &KeySet, issuer: &str) -> Result<(), String> {
+    match keys.issuer(issuer).and_then(|i| i.signer()) {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "issuer `{issuer}` has no key that signs; name one by renewal_kid"
+        )),
     }
-    Ok(keys)
 }
 
 #[cfg(test)]
@@ -187,7 +108,7 @@ mod tests {
             prefix.starts_with("/t;sig=") && prefix.ends_with("/big.film/0a1b"),
             "{prefix}"
         );
-        let keys = signer.keys.load();
+        let keys = signer.keys.keys();
         let verifier = Verifier {
             keys: &keys,
             audience: None,

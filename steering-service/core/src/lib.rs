@@ -9,6 +9,7 @@
 mod bits;
 pub mod explain;
 pub mod fleet;
+pub mod footprint;
 pub mod index;
 pub mod key;
 pub mod policy;

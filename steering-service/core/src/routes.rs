@@ -144,6 +144,13 @@ impl RouteTable {
             IpAddr::V6(a) => self.v6.scope(u128::from(a)),
         }
     }
+    /// All addresses, IPv4 first, as ranges: first address, last address, who covers them.
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr, &[Candidate])> {
+        let v4 = self.v4.iter().map(|(a, b, set)| (u32_ip(a), u32_ip(b), set));
+        let v6 = self.v6.iter().map(|(a, b, set)| (u128_ip(a), u128_ip(b), set));
+        v4.chain(v6)
+            .map(|(a, b, set)| (a, b, covering::members(&self.coverings, set)))
+    }
     /// A candidate's attributes.
     pub fn attributes(&self, candidate: &Candidate) -> &Attributes {
         self.attributes
@@ -163,4 +170,12 @@ impl RouteTable {
     pub fn range_count(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
+}
+
+fn u32_ip(address: u32) -> IpAddr {
+    IpAddr::V4(address.into())
+}
+
+fn u128_ip(address: u128) -> IpAddr {
+    IpAddr::V6(address.into())
 }

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on shall fail where it stands"
 )]
 
+mod advertisement;
 mod control;
 mod dns;
 mod doors;

@@ -30,6 +30,8 @@ pub trait Address: Copy + Ord + Debug {
     fn first(self, len: u8) -> Self;
     /// The address after this one, if there is one.
     fn after(self) -> Option<Self>;
+    /// The address before this one, which must not be the lowest.
+    fn before(self) -> Self;
 }
 
 macro_rules! address {
@@ -52,6 +54,9 @@ macro_rules! address {
             }
             fn after(self) -> Option<Self> {
                 self.checked_add(1)
+            }
+            fn before(self) -> Self {
+                self - 1
             }
         }
     };
@@ -96,6 +101,15 @@ impl<A: Address> Ranges<A> {
         let (from, to) = (self.directory[top] as usize, self.directory[top + 1] as usize);
         let within = self.starts[from..to].partition_point(|(start, _)| *start <= address);
         from + within - 1
+    }
+    /// First and last address and value of each range, rising.
+    pub fn iter(&self) -> impl Iterator<Item = (A, A, u32)> {
+        let nexts = self.starts[1..].iter().map(|(start, _)| start.before());
+        let lasts = nexts.chain(std::iter::once(A::slot_start(0).last(0)));
+        self.starts
+            .iter()
+            .zip(lasts)
+            .map(|((start, value), last)| (*start, last, *value))
     }
     /// Number of ranges.
     pub fn len(&self) -> usize {
@@ -187,6 +201,10 @@ mod tests {
         ] {
             assert_eq!(r.find(address), value, "{address:x}");
         }
+        let all: Vec<_> = r.iter().collect();
+        assert_eq!(all[0], (0, 0x09ff_ffff, 0));
+        assert_eq!(all[4], (u32::MAX, u32::MAX, 3));
+        assert!(all.windows(2).all(|w| w[0].1 + 1 == w[1].0), "no gap, no overlap");
         let mut copy = Writer::new(4);
         copy.copy(&r, 0..u32::SLOTS);
         assert_eq!(copy.finish().starts, r.starts);

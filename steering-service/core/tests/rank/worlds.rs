@@ -10,9 +10,10 @@ use proptest::prelude::*;
 use std::{collections::HashSet, net::IpAddr};
 use steering_core::{
     Options, Ranking, Tier, explain,
+    footprint::footprints,
     policy::{Action, Rule, Whom},
     rank,
-    routes::{HolderName, SiteClass},
+    routes::{Candidate, HolderName, SiteClass},
 };
 
 #[derive(Debug, Clone)]
@@ -184,5 +185,30 @@ proptest! {
             prop_assert!(why.route.as_ref().is_none_or(|route| route.prefix.contains(&c)));
         }
         prop_assert_eq!(why.steps.last().unwrap().left, r.entries.len());
+    }
+
+    #[test]
+    fn footprints_cut_all_addresses_among_the_sites_as_rankings_do(w in world(), near in any::<u16>()) {
+        let index = make(&w).index();
+        let sites = footprints(&index);
+        let networks: Vec<_> = sites.iter().flat_map(|(site, nets)| nets.iter().map(move |n| (*site, *n))).collect();
+        let promised = |ip: IpAddr| {
+            let mut by = networks.iter().filter(|(_, n)| n.contains(&ip)).map(|(site, _)| *site);
+            let first = by.next();
+            assert!(by.next().is_none(), "{ip} is promised twice");
+            first
+        };
+        let probes = [IpAddr::from((0x0a01_0700u32 ^ u32::from(near)).to_be_bytes())];
+        let edges = networks.iter().flat_map(|(_, n)| [n.network(), n.broadcast()]);
+        for ip in edges.chain(probes) {
+            let known = |c: &&Candidate| match &index.routes().holders()[c.holder.0 as usize] {
+                HolderName::Site(id) => index.site_ix(id).is_some(),
+                HolderName::Appliance(id) => index.appliance_ix(id).is_some(),
+            };
+            let best = index.routes().covering(ip).iter().find(known);
+            let offered = best.is_some_and(|c| c.class != SiteClass::Transit);
+            let own = index.site_of(ip).map(|(site, _)| site).filter(|_| offered);
+            prop_assert_eq!(promised(ip), own, "{}", ip);
+        }
     }
 }
