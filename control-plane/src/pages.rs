@@ -4,7 +4,7 @@
 //! installs, and nothing is ever fetched from the network at run time. They know no more than any API client: they
 //! draw what `GET /v1/overview`, `/v1/plans/{n}/report`, `/v1/titles` and the like answer, hence this router needs no state of the store.
 //!
-//! The players (hls.js, dash.js, Shaka) are large, have licences of their own and change more often than this program:
+//! The players (hls.js, dash.js, Shaka, video.js) are large, have licences of their own and change more often than this program:
 //! npm installs them beside it (`control-plane/web`), and `--players` names that folder. Only the files of [`PLAYERS`]
 //! are ever read from it. A request chooses an entry of that table and never contributes a byte to a file name, so no
 //! path can lead out of the folder.
@@ -97,7 +97,8 @@ struct Player {
     package: &'static str,
 }
 
-/// The players, in the order in which the page offers them; `file` and `package` lie below `--players`.
+/// The players, in the order in which the page offers them; `file` and `package` lie below `--players`. Of those that share a
+/// script the first serves it.
 const PLAYERS: &[Player] = &[
     Player {
         id: "hls.js",
@@ -116,6 +117,18 @@ const PLAYERS: &[Player] = &[
         path: "/players/shaka.js",
         file: "shaka-player/dist/shaka-player.compiled.js",
         package: "shaka-player/package.json",
+    },
+    Player {
+        id: "shaka-dash",
+        path: "/players/shaka.js",
+        file: "shaka-player/dist/shaka-player.compiled.js",
+        package: "shaka-player/package.json",
+    },
+    Player {
+        id: "video.js",
+        path: "/players/video.js",
+        file: "video.js/dist/video.min.js",
+        package: "video.js/package.json",
     },
 ];
 
@@ -160,7 +173,8 @@ pub fn router(players_dir: Option<PathBuf>) -> Router {
         );
     }
     let dir: Option<Arc<Path>> = players_dir.map(Into::into);
-    for player in PLAYERS {
+    let is_first = |at: usize| PLAYERS[..at].iter().all(|other| other.path != PLAYERS[at].path);
+    for (_, player) in PLAYERS.iter().enumerate().filter(|(at, _)| is_first(*at)) {
         let dir = dir.clone();
         router = router.route(
             player.path,

@@ -118,7 +118,7 @@ async function startDash({ video, base, title, buffer, session, tell }) {
   return { stop: () => player.destroy() };
 }
 
-async function startShaka({ video, base, title, buffer, session, tell }) {
+async function startShaka(file, { video, base, title, buffer, session, tell }) {
   await script("/players/shaka.js");
   const { shaka } = window;
   shaka.polyfill.installAll();
@@ -150,16 +150,53 @@ async function startShaka({ video, base, title, buffer, session, tell }) {
   };
   for (const event of ["adaptation", "variantchanged", "trackschanged"]) player.addEventListener(event, rendition);
   player.addEventListener("error", ({ detail }) => failed(detail, detail.severity === 2));
-  player.load(`${base}/v1/play/${encodeURIComponent(title)}/master.m3u8`).then(
+  player.load(`${base}/v1/play/${encodeURIComponent(title)}/${file}`).then(
     () => { rendition(); video.play().catch((error) => tell.note(error.message)); },
     (error) => error.code !== shaka.util.Error.Code.LOAD_INTERRUPTED && failed(error, true),
   );
   return { stop: () => player.destroy() };
 }
 
+async function startVideojs({ video, base, title, buffer, tell }) {
+  window.VIDEOJS_NO_DYNAMIC_STYLE = true; // the page's policy allows no style but its own
+  await script("/players/video.js");
+  const { videojs } = window;
+  Object.assign(videojs.Vhs, { GOAL_BUFFER_LENGTH: buffer, MAX_GOAL_BUFFER_LENGTH: buffer });
+  const place = video.parentNode;
+  const player = videojs(video, { autoplay: "muted", errorDisplay: false, html5: { vhs: { overrideNative: true } } });
+  const vhs = () => player.tech(true)?.vhs;
+  player.on("xhr-hooks-ready", () => vhs().xhr.onResponse((request, error, response) => {
+    const { requestType, uri } = request;
+    const status = response?.statusCode ?? 0;
+    if (request.aborted) return;
+    if (error || status >= 400) tell.error({ fatal: false, code: status, url: uri, detail: `${requestType} not loaded` });
+    else if (requestType === "segment") {
+      tell.fragment({ url: response.url ?? uri, bytes: request.response?.byteLength ?? 0, kind: "media", pathway: null });
+    } else if (requestType === "content-steering-manifest") {
+      const body = JSON.parse(request.responseText);
+      tell.steering({ ttl: body.TTL, priority: body["PATHWAY-PRIORITY"] ?? [], url: uri });
+    }
+  }));
+  const rendition = () => {
+    const { RESOLUTION, BANDWIDTH, ...attributes } = vhs()?.playlists?.media()?.attributes ?? {};
+    if (BANDWIDTH) tell.rendition({ height: RESOLUTION?.height, width: RESOLUTION?.width, bandwidth: BANDWIDTH, id: attributes["STABLE-VARIANT-ID"] ?? null });
+  };
+  for (const event of ["playing", "resize"]) player.on(event, rendition);
+  player.on("error", () => tell.error({ fatal: true, code: 0, url: null, detail: `video.js error ${player.error()?.code}: ${player.error()?.message}` }));
+  player.src({ src: `${base}/v1/play/${encodeURIComponent(title)}/master.m3u8`, type: "application/x-mpegURL" });
+  return {
+    stop() {
+      player.dispose();
+      if (!video.isConnected) place.prepend(video);
+    },
+  };
+}
+
 /** By the ids of GET /players. */
 export const ENGINES = {
   "hls.js": { name: "hls.js", protocol: "HLS", start: startHls },
   "dash.js": { name: "dash.js", protocol: "DASH", start: startDash },
-  shaka: { name: "Shaka", protocol: "HLS", start: startShaka },
+  shaka: { name: "Shaka", protocol: "HLS", start: (how) => startShaka("master.m3u8", how) },
+  "shaka-dash": { name: "Shaka", protocol: "DASH", start: (how) => startShaka("manifest.mpd", how) },
+  "video.js": { name: "video.js", protocol: "HLS", start: startVideojs },
 };

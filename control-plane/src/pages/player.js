@@ -1,6 +1,6 @@
 // The player's page: plays a title through steering and shows who sends it, from the player's own events.
 //
-// Address: /player?title=ID&player=hls.js|dash.js|shaka&buffer=SECONDS&steering=URL&autoplay=1, all optional.
+// Address: /player?title=ID&player=hls.js|dash.js|shaka|shaka-dash|video.js&buffer=SECONDS&steering=URL&autoplay=1, all optional.
 //
 // For end-to-end tests and the curious, `window.nightfill` is kept up to date (docs/formats/player-page.md):
 //

@@ -177,7 +177,14 @@ async fn installed_players_are_served_and_listed() {
         .iter()
         .map(|p| (p["id"].as_str().unwrap(), p["installed"] == true))
         .collect();
-    assert_eq!(installed, [("hls.js", true), ("dash.js", true), ("shaka", false)]);
+    let expected = [
+        ("hls.js", true),
+        ("dash.js", true),
+        ("shaka", false),
+        ("shaka-dash", false),
+        ("video.js", false),
+    ];
+    assert_eq!(installed, expected);
     assert_eq!(players[0]["version"], "1.7.4");
     assert!(list["mend"].as_str().unwrap().contains("npm ci"));
 }
