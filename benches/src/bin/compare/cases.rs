@@ -5,9 +5,10 @@ use crate::{
     load::{BUSY, DISTURBED, Load, Outcome},
     machine::Machine,
     nginx::Nginx,
-    process::{machine_cpu_seconds, pause},
+    process::{Tree, machine_cpu_seconds, pause},
     result::{CaseResult, Spread, Target, short},
     server::{Kind, Namespace, Server, Site},
+    steer,
 };
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
@@ -108,6 +109,12 @@ pub(crate) const CASES: &[Case] = &[
         target: Target::at_most(1.3),
         run: connections,
     },
+    Case {
+        name: "steer",
+        title: "/v1/steer in a fleet of 1,000 appliances, nginx returning as many bytes",
+        target: Target::at_least(0.6),
+        run: steer::steer,
+    },
 ];
 
 /// Everything that cases share.
@@ -147,7 +154,7 @@ impl Bench {
         Ok(result)
     }
 
-    fn site<'a>(&'a self, namespace: Option<&'a Namespace>) -> Site<'a> {
+    pub(crate) fn site<'a>(&'a self, namespace: Option<&'a Namespace>) -> Site<'a> {
         Site {
             files: &self.files,
             nginx: &self.nginx,
@@ -171,48 +178,102 @@ impl Bench {
             Server::start(Kind::Ours, &site)?,
             Server::start(Kind::Nginx, &site)?,
         ];
-        let load = |server: &Server| {
-            Load::new(server, load.tls, &["4m.mp4"], load.more)
-                .inside(namespace.as_ref().map(Namespace::name))
-        };
-        for server in &servers {
-            load(server).run(1)?;
+        let contestants = servers.each_ref().map(|server| Contestant {
+            name: server.kind.name(),
+            tree: server.tree(),
+            load: Load::new(server, load.tls, &["4m.mp4"], load.more)
+                .inside(namespace.as_ref().map(Namespace::name)),
+        });
+        let turns = self.turns(&contestants, measure)?;
+        let speeds = turns.outcomes.each_ref().map(|all| {
+            let speeds = all.iter().map(|o| o.megabytes_a_second() / 1000.0);
+            speeds.collect::<Vec<_>>()
+        });
+        Ok(turns
+            .judge(case, unit, &contestants)
+            .with("oca-server, GB/s", &speeds[0])
+            .with("nginx, GB/s", &speeds[1]))
+    }
+
+    /// Lets both run, one after the other, round by round.
+    pub(crate) fn turns(
+        &self,
+        contestants: &[Contestant; 2],
+        measure: impl Fn(f64, &Outcome) -> f64,
+    ) -> anyhow::Result<Turns> {
+        for contestant in contestants {
+            contestant.load.run(1)?;
         }
-        let mut figures = [vec![], vec![]];
-        let mut speeds = [vec![], vec![]];
-        let (mut client, mut others): (f64, f64) = (0.0, 0.0);
+        let mut turns = Turns::default();
         for _ in 0..self.rounds {
-            for (which, server) in servers.iter().enumerate() {
-                let (before, all_before) = (server.tree().cpu_seconds()?, machine_cpu_seconds()?);
-                let outcome = load(server).run(self.seconds)?;
-                let used = server.tree().cpu_seconds()? - before;
+            for (which, contestant) in contestants.iter().enumerate() {
+                let (before, all_before) = (contestant.tree.cpu_seconds()?, machine_cpu_seconds()?);
+                let outcome = contestant.load.run(self.seconds)?;
+                let used = contestant.tree.cpu_seconds()? - before;
                 let all = machine_cpu_seconds()? - all_before;
                 let rest = all - used - outcome.client_cpu_seconds();
-                others = others.max(rest / self.seconds as f64);
-                figures[which].push(measure(used, &outcome));
-                speeds[which].push(outcome.megabytes_a_second() / 1000.0);
-                client = client.max(outcome.client_share());
+                turns.others = turns.others.max(rest / self.seconds as f64);
+                turns.client = turns.client.max(outcome.client_share());
+                turns.figures[which].push(measure(used, &outcome));
+                turns.outcomes[which].push(outcome);
             }
         }
-        let [ours, theirs] = figures;
-        let mut result = CaseResult::new(case.name, case.title, unit, &ratios(&ours, &theirs), case.target)
-            .with(Kind::Ours.name(), &ours)
-            .with(Kind::Nginx.name(), &theirs)
-            .with("oca-server, GB/s", &speeds[0])
-            .with("nginx, GB/s", &speeds[1]);
-        if client > BUSY {
-            let percent = client * 100.0;
+        Ok(turns)
+    }
+
+    /// Folder for files of a case.
+    pub(crate) fn work(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// Seconds a measurement.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.seconds
+    }
+}
+
+/// A server and what is asked of it.
+pub(crate) struct Contestant {
+    /// Name in results.
+    pub name: &'static str,
+    /// Its processes.
+    pub tree: Tree,
+    /// What is asked.
+    pub load: Load,
+}
+
+/// What came of two contestants' turns.
+#[derive(Default)]
+pub(crate) struct Turns {
+    figures: [Vec<f64>; 2],
+    /// Each run's.
+    pub outcomes: [Vec<Outcome>; 2],
+    /// Largest share of its core that the client used.
+    client: f64,
+    /// Most cores that neither it nor a contestant used.
+    others: f64,
+}
+
+impl Turns {
+    /// The first against the second.
+    pub(crate) fn judge(&self, case: &Case, unit: &str, contestants: &[Contestant; 2]) -> CaseResult {
+        let [ours, theirs] = &self.figures;
+        let mut result = CaseResult::new(case.name, case.title, unit, &ratios(ours, theirs), case.target)
+            .with(contestants[0].name, ours)
+            .with(contestants[1].name, theirs);
+        if self.client > BUSY {
+            let percent = self.client * 100.0;
             result = result.note(format!(
                 "the client used {percent:.0} % of its core: throughput is its limit, CPU figures stand"
             ));
         }
-        if others > DISTURBED {
+        if self.others > DISTURBED {
             result = result.note(format!(
                 "others used up to {:.0} % of a core meanwhile: run it again on a quiet machine",
-                others * 100.0
+                self.others * 100.0
             ));
         }
-        Ok(result)
+        result
     }
 }
 
@@ -298,11 +359,16 @@ fn cold(bench: &Bench, case: &Case) -> anyhow::Result<CaseResult> {
     let mut disk = vec![];
     let kinds = [Kind::Ours, Kind::Nginx, Kind::NginxThreads];
     let mut speeds = kinds.map(|_| vec![]);
-    for _ in 0..bench.rounds {
-        files::drop_page_cache()?;
-        disk.push(files::fio(&files, COLD_DEPTH, bench.seconds)?);
-        for (which, kind) in kinds.into_iter().enumerate() {
-            let server = Server::start(kind, &bench.site(None))?;
+    for round in 0..bench.rounds {
+        // A rented drive is fast after a rest and slow after work: each comes first, and each after each other, in its turn.
+        for turn in 0..=kinds.len() {
+            let which = (round + turn) % (kinds.len() + 1);
+            let Some(kind) = kinds.get(which) else {
+                files::drop_page_cache()?;
+                disk.push(files::fio(&files, COLD_DEPTH, bench.seconds)?);
+                continue;
+            };
+            let server = Server::start(*kind, &bench.site(None))?;
             files::drop_page_cache()?;
             speeds[which].push(cold_load(&server).run(bench.seconds)?.megabytes_a_second());
         }

@@ -35,8 +35,14 @@ pub(crate) struct RunningLoad(Child);
 impl Load {
     /// Objects of a server, with more arguments in one text.
     pub(crate) fn new(server: &Server, tls: bool, paths: &[&str], more: &str) -> Self {
+        let urls: Vec<_> = paths.iter().map(|p| server.url(tls, p)).collect();
+        Self::of(&urls, more)
+    }
+
+    /// Addresses, with more arguments in one text.
+    pub(crate) fn of(urls: &[String], more: &str) -> Self {
         let mut args: Vec<_> = more.split_whitespace().map(str::to_owned).collect();
-        args.extend(paths.iter().map(|p| server.url(tls, p)));
+        args.extend_from_slice(urls);
         Self {
             args,
             namespace: None,

@@ -10,6 +10,7 @@ mod nginx;
 mod process;
 mod result;
 mod server;
+mod steer;
 
 use anyhow::{Context, ensure};
 use cases::{Bench, CASES};

@@ -2,7 +2,7 @@
 
 use crate::{
     files::Files,
-    nginx::Nginx,
+    nginx,
     process::{Tree, pause},
 };
 use anyhow::{Context, bail};
@@ -63,7 +63,7 @@ impl Kind {
 /// What a case needs to start servers.
 pub(crate) struct Site<'a> {
     pub files: &'a Files,
-    pub nginx: &'a Nginx,
+    pub nginx: &'a nginx::Nginx,
     /// Folder for configuration and logs.
     pub work: &'a Path,
     /// Whether HTTP/3 is served.
@@ -81,8 +81,11 @@ pub(crate) struct Server {
 
 enum Running {
     Ours(Program),
-    Nginx(Child),
+    Nginx(Nginx),
 }
+
+/// A running nginx, stopped when dropped.
+pub(crate) struct Nginx(Child);
 
 impl Server {
     /// Starts it.
@@ -98,7 +101,7 @@ impl Server {
     pub(crate) fn tree(&self) -> Tree {
         match &self.running {
             Running::Ours(program) => Tree(program.id()),
-            Running::Nginx(child) => Tree(child.id()),
+            Running::Nginx(nginx) => nginx.tree(),
         }
     }
 
@@ -109,21 +112,43 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Nginx {
+    /// One on core 0 that answers whatever is asked with one text.
+    pub(crate) fn answering(site: &Site<'_>, address: &str, text: &str) -> anyhow::Result<Self> {
+        let Site { work, .. } = site;
+        let work = work.display();
+        let temporary = temporary(site);
+        let config = format!(
+            "daemon off; user root; worker_processes 1; worker_cpu_affinity 1; pid {work}/nginx-text.pid; error_log stderr crit;
+events {{ worker_connections {CONNECTIONS}; }}
+http {{
+    {temporary} access_log off; keepalive_requests 1000000000;
+    server {{ listen {address}; location / {{ default_type application/json; return 200 '{text}'; }} }}
+}}
+"
+        );
+        start(site, "text", address, &config)
+    }
+
+    /// Its processes.
+    pub(crate) fn tree(&self) -> Tree {
+        Tree(self.0.id())
+    }
+}
+
+impl Drop for Nginx {
     fn drop(&mut self) {
-        if let Running::Nginx(child) = &mut self.running {
-            if let Ok(id) = i32::try_from(child.id()) {
-                let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
-            }
-            let _ = child.wait();
+        if let Ok(id) = i32::try_from(self.0.id()) {
+            let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
+        let _ = self.0.wait();
     }
 }
 
 /// Words before a server's own: namespace and core.
-fn prefix(site: &Site<'_>) -> Vec<String> {
+pub(crate) fn pinned(namespace: Option<&str>) -> Vec<String> {
     let mut words: Vec<_> = ["taskset", "-c", CORE].map(str::to_owned).to_vec();
-    if let Some(namespace) = site.namespace {
+    if let Some(namespace) = namespace {
         words.extend(["ip", "netns", "exec", namespace].map(str::to_owned));
     }
     words
@@ -133,7 +158,7 @@ fn ours(address: &str, site: &Site<'_>) -> anyhow::Result<Program> {
     let program = binary("oca-server")?;
     let (plain, tls) = (format!("{address}:{PORT}"), format!("{address}:{}", PORT + 1));
     let text = |p: &Path| p.display().to_string();
-    let mut words = prefix(site);
+    let mut words = pinned(site.namespace);
     words.push(text(&program));
     words.extend(["--log", "warn", "serve", "--workers", "1", "--access-log", "off"].map(str::to_owned));
     let mut add = |name: &str, value: String| words.extend([name.to_owned(), value]);
@@ -152,13 +177,19 @@ fn ours(address: &str, site: &Site<'_>) -> anyhow::Result<Program> {
     Program::start("oca-server", first, &words[1..], site.work)
 }
 
-fn nginx(kind: Kind, site: &Site<'_>) -> anyhow::Result<Child> {
-    let config = site.work.join(format!("nginx-{kind:?}.conf"));
-    fs::write(&config, configuration(kind, site))?;
-    let errors = fs::File::create(site.work.join(format!("nginx-{kind:?}.err")))?;
-    let mut words = prefix(site);
+fn nginx(kind: Kind, site: &Site<'_>) -> anyhow::Result<Nginx> {
+    let address = format!("{}:{PORT}", kind.address());
+    start(site, &format!("{kind:?}"), &address, &configuration(kind, site))
+}
+
+/// Starts nginx and waits until it listens.
+fn start(site: &Site<'_>, name: &str, address: &str, configuration: &str) -> anyhow::Result<Nginx> {
+    let config = site.work.join(format!("nginx-{name}.conf"));
+    fs::write(&config, configuration)?;
+    let errors = site.work.join(format!("nginx-{name}.err"));
+    let mut words = pinned(site.namespace);
     words.extend(site.nginx.command.iter().cloned());
-    let mut child = Command::new(&words[0])
+    let child = Command::new(&words[0])
         .args(&words[1..])
         .args(["-e", "stderr", "-p"])
         .arg(site.work)
@@ -166,15 +197,14 @@ fn nginx(kind: Kind, site: &Site<'_>) -> anyhow::Result<Child> {
         .arg(&config)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(errors)
+        .stderr(fs::File::create(&errors)?)
         .spawn()
         .with_context(|| format!("cannot start {}", words.join(" ")))?;
-    let address = format!("{}:{PORT}", kind.address());
+    let mut nginx = Nginx(child);
     let until = Instant::now() + READY_WITHIN;
-    let errors = site.work.join(format!("nginx-{kind:?}.err"));
     // In a namespace of its own nobody outside can ask: its workers are what tells.
     let is_ready = || match site.namespace {
-        None => TcpStream::connect(&address).is_ok(),
+        None => TcpStream::connect(address).is_ok(),
         Some(name) => Command::new("ip")
             .args(["netns", "exec", name, "bash", "-c"])
             .arg(format!("exec 3<>/dev/tcp/{}", address.replace(':', "/")))
@@ -183,12 +213,19 @@ fn nginx(kind: Kind, site: &Site<'_>) -> anyhow::Result<Child> {
             .is_ok_and(|s| s.success()),
     };
     while !is_ready() {
-        if child.try_wait()?.is_some() || Instant::now() > until {
+        if nginx.0.try_wait()?.is_some() || Instant::now() > until {
             bail!("nginx does not listen: {}", fs::read_to_string(errors)?.trim());
         }
         pause(Duration::from_millis(50));
     }
-    Ok(child)
+    Ok(nginx)
+}
+
+/// Folders of nginx's own.
+fn temporary(site: &Site<'_>) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind}; ", site.work.display()))
+        .concat()
 }
 
 /// One worker; no log; connections that are never closed for their number of requests; the one cipher that is compared.
@@ -205,9 +242,7 @@ fn configuration(kind: Kind, site: &Site<'_>) -> String {
     } else {
         String::new()
     };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {}/{kind}; ", site.work.display()))
-        .concat();
+    let temporary = temporary(site);
     let Files { root, cert, key } = site.files;
     format!(
         "daemon off; user root; worker_processes 1; worker_cpu_affinity 1; worker_rlimit_nofile {nofile};
