@@ -8,6 +8,7 @@
 mod control;
 mod dns;
 mod doors;
+mod feedback;
 mod fixture;
 mod manifests;
 mod policy;
