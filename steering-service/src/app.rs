@@ -3,11 +3,13 @@
 use crate::{
     config::{Config, Source},
     dns,
+    feedback::{Feedback, worker::Worker},
     fleet::{FleetState, cache, control, feed, file},
     http::{self, advertisement::Cdni, server},
     key_file::KeyFileError,
     metrics::Metrics,
     policy,
+    poll_rate::PollRate,
     random::Random,
     report::{Counts, Reporter},
     session::{MIN_KEY_LEN, SessionKey},
@@ -91,6 +93,12 @@ pub struct Shared {
     pub country_header: Option<HeaderName>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
+    /// What players say.
+    pub feedback: Arc<Feedback>,
+    /// How many of them poll.
+    pub poll_rate: PollRate,
+    /// Polls a second from which on TTLs get longer.
+    pub polls_per_second: u32,
     /// Signs addresses, if they are signed.
     pub signer: Option<Arc<Signer>>,
     /// What other networks are told, if they are.
@@ -155,6 +163,13 @@ impl App {
         let listen = listener.local_addr()?;
         let counts = Arc::new(Counts::default());
         let mut tasks = self.spawn_followers(&counts)?;
+        let feedback = Arc::new(Feedback::new(Arc::clone(&self.metrics)));
+        let worker = Worker::new(
+            Arc::clone(&feedback),
+            Arc::clone(&self.fleet),
+            Arc::clone(&self.metrics),
+        );
+        tasks.forever.push(tokio::spawn(worker.follow()));
         let mut ready = json!({ "ready": "steering-service", "listen": listen });
         if let Some(config) = self.config.dns {
             let wanted = config.listen;
@@ -177,6 +192,9 @@ impl App {
             trusted_proxies: self.config.trusted_proxies,
             country_header: self.config.country_header,
             ttl: self.config.ttl,
+            feedback,
+            poll_rate: PollRate::default(),
+            polls_per_second: self.config.polls_per_second,
             signer: self.signer,
             cdni: self.cdni,
         });

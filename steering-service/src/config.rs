@@ -3,6 +3,7 @@
 use crate::{
     dns::{DnsArgs, DnsConfig, DnsConfigError},
     http::advertisement::CdniConfig,
+    poll_rate::DEFAULT_POLLS,
     signing::SigningConfig,
     steering_list::{DEFAULT_TTL, MAX_TTL, MIN_TTL},
 };
@@ -62,6 +63,9 @@ pub struct ServeArgs {
     /// Seconds between two polls of a session, 4 to 300
     #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL, value_parser = clap::value_parser!(u32).range(MIN_TTL as i64..=MAX_TTL as i64))]
     ttl: u32,
+    /// Polls of sessions a second from which on TTLs get longer, in proportion
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_POLLS, value_parser = clap::value_parser!(u32).range(1..))]
+    polls_per_second: u32,
     /// Policy file (TOML); read again when it changes and on SIGHUP
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -178,6 +182,8 @@ pub struct Config {
     pub proxy_protocol: Vec<IpNet>,
     /// Seconds between two polls of a session.
     pub ttl: u32,
+    /// Polls a second from which on TTLs get longer.
+    pub polls_per_second: u32,
     /// Where the policy is.
     pub policy: Option<PathBuf>,
     /// Where trusted proxies name the country.
@@ -241,6 +247,7 @@ impl TryFrom<ServeArgs> for Config {
             trusted_proxies: args.trusted_proxies,
             proxy_protocol: args.proxy_protocol,
             ttl: args.ttl,
+            polls_per_second: args.polls_per_second,
             policy: args.policy,
             country_header: args.country_header,
             signing: args.signing.config(),
@@ -292,6 +299,7 @@ mod tests {
         for bad in [
             &["--ttl", "3"][..],
             &["--ttl", "301"],
+            &["--polls-per-second", "0"],
             &["--public-url", "steer.example"],
             &["--public-url", "http://x/?a"],
             &["--public-url", "http:///x"],
@@ -349,7 +357,7 @@ mod tests {
             "fd00::/8",
         ])
         .unwrap();
-        assert_eq!((c.trusted_proxies.len(), c.ttl), (2, 10));
+        assert_eq!((c.trusted_proxies.len(), c.ttl), (2, 20));
         assert_eq!(c.signing, None);
         let c = config(&["--snapshot", "f", "--signing-keys", "k", "--signing-issuer", "i"]).unwrap();
         let signing = c.signing.unwrap();

@@ -1,6 +1,6 @@
 //! The fleet as this service knows it: the last good snapshot, indexed, and how sure we are that it is the newest.
 //!
-//! Snapshot, routes and policy come by ways of their own; whichever changes, the others are kept and all are put together
+//! Snapshot, routes, policy and what players measured come by ways of their own; whichever changes, the others are kept and all are put together
 //! anew. The whole is swapped at once, so that a request sees one fleet from beginning to end and never waits for a writer.
 //! Whatever happens to the control plane, to the file or to a later snapshot, the last good one stays in use.
 
@@ -32,6 +32,7 @@ use steering_core::{
     fleet::FleetIndex,
     index::{self, Contested, Parts},
     routes::{Applied, RouteBatch, RouteBuilder, RouteError},
+    throughput::Measured,
 };
 
 /// One snapshot with routes and policy, ready for requests.
@@ -87,6 +88,7 @@ pub struct RoutesAge {
 struct Making {
     routes: RouteBuilder,
     policy: Arc<Policy>,
+    measured: Arc<Measured>,
     contested: Vec<Contested>,
 }
 
@@ -214,6 +216,15 @@ impl FleetState {
         self.renew(&mut making);
     }
 
+    /// Puts what was measured of throughput in use.
+    pub fn set_measured(&self, measured: Measured) {
+        let mut making = self.making();
+        if *making.measured != measured {
+            making.measured = Arc::new(measured);
+            self.renew(&mut making);
+        }
+    }
+
     fn making(&self) -> MutexGuard<'_, Making> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,7 +250,7 @@ impl FleetState {
             fleet,
             routes: Arc::new(making.routes.publish()),
             policy: Arc::clone(&making.policy),
-            measured: Arc::default(),
+            measured: Arc::clone(&making.measured),
         };
         let index = Index::join(parts, making.contested.clone());
         let networks = index.routes().prefix_count();
@@ -247,8 +258,14 @@ impl FleetState {
             .fleet_size
             .with_label_values(&["networks"])
             .set(networks as f64);
-        for name in index.unknown_in_policy() {
-            tracing::warn!("the policy has a rule about `{name}`, which the fleet does not have");
+        let unknown = index.unknown_in_policy();
+        if self
+            .current()
+            .is_none_or(|f| f.index.unknown_in_policy() != unknown)
+        {
+            for name in unknown {
+                tracing::warn!("the policy has a rule about `{name}`, which the fleet does not have");
+            }
         }
         let fleet = Arc::new(Fleet { index, titles });
         self.current.store(Some(Arc::clone(&fleet)));

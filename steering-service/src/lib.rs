@@ -2,17 +2,20 @@
 //!
 //! It keeps the newest fleet snapshot at hand and answers players in the forms that they understand: a ranked list in
 //! JSON, a redirect, a personalised HLS or DASH manifest, and the content steering list that such a manifest names.
-//! It stores nothing about sessions and nothing that a snapshot cannot rebuild.
+//! What it remembers
+//! of sessions' reports may be lost at any time; all else a snapshot rebuilds.
 
 pub mod app;
 pub mod config;
 pub mod dns;
+pub mod feedback;
 pub mod fleet;
 pub mod http;
 pub mod key_file;
 pub mod manifest;
 pub mod metrics;
 pub mod policy;
+pub mod poll_rate;
 pub mod random;
 pub mod report;
 pub mod session;

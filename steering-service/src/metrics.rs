@@ -31,6 +31,22 @@ pub const METRICS: &[Metric] = &[
         help: "Steering answers that put another pathway first than the one the player said it uses.",
     },
     Metric {
+        name: "steering_player_reports_total",
+        kind: Kind::Counter,
+        unit: "reports",
+        labels: &["outcome"],
+        stability: Stability::Experimental,
+        help: "Throughput that players reported: taken, early (its session's TTL is not over), bad (no number, or lists of different length), undeclared (a pathway that its session does not have), full (no room until collected).",
+    },
+    Metric {
+        name: "steering_throughput_networks",
+        kind: Kind::Gauge,
+        unit: "networks",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Networks (/24, /48) of which rankings know how fast their viewers were served.",
+    },
+    Metric {
         name: "steering_manifest_errors_total",
         kind: Kind::Counter,
         unit: "requests",
@@ -169,6 +185,10 @@ pub struct Metrics {
     pub sessions: IntCounterVec,
     /// Answers that move a session.
     pub moves: IntCounter,
+    /// By outcome.
+    pub player_reports: IntCounterVec,
+    /// Networks measured.
+    pub throughput_networks: Gauge,
     /// By kind of manifest.
     pub manifest_errors: IntCounterVec,
     /// Of the snapshot in use.
@@ -231,6 +251,8 @@ impl Metrics {
             requests: counters("steering_requests_total")?,
             sessions: counters("steering_sessions_total")?,
             moves: counter("steering_moves_total")?,
+            player_reports: counters("steering_player_reports_total")?,
+            throughput_networks: gauge("steering_throughput_networks")?,
             manifest_errors: counters("steering_manifest_errors_total")?,
             generation: gauge("steering_snapshot_generation")?,
             stale: gauge("steering_snapshot_stale_seconds")?,
@@ -268,6 +290,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.requests.with_label_values(&["rank", "200"]).inc();
         metrics.sessions.with_label_values(&["hit"]).inc();
+        metrics.player_reports.with_label_values(&["taken"]).inc();
         metrics.manifest_errors.with_label_values(&["hls"]).inc();
         metrics.snapshot_errors.with_label_values(&["refused"]).inc();
         metrics.key_swaps.with_label_values(&["swapped"]).inc();

@@ -13,7 +13,7 @@ use steering_core::{ApplianceIx, Index, Ranking, index::FALLBACK_ID};
 /// Media type of the answer (draft-pantos-content-steering-05 §11.1).
 pub const MEDIA_TYPE: &str = "application/vnd.apple.steering-list";
 /// Seconds between two polls of a session unless configured.
-pub const DEFAULT_TTL: u32 = 10;
+pub const DEFAULT_TTL: u32 = 20;
 /// Seconds between two polls while an appliance of the session drains: its viewers shall leave soon.
 pub const DRAIN_TTL: u32 = 5;
 /// Least TTL in seconds that players handle well.
@@ -22,6 +22,8 @@ pub const MIN_TTL: u32 = 4;
 pub const MAX_TTL: u32 = 300;
 /// Most pathways and throughputs read from one poll; what follows is ignored.
 const MAX_REPORTED: usize = 16;
+/// Largest throughput in bit/s that is believed: 1 Tbit/s.
+const MAX_THROUGHPUT: u64 = 1_000_000_000_000;
 
 /// The body. Field names are the standards'.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +49,8 @@ pub struct Poll {
     pub pathways: Vec<String>,
     /// Bit/s over each of them; `None` where unknown.
     pub throughputs: Vec<Option<u64>>,
+    /// Throughputs that could not be read, and lists of them that are not as long as the pathways'.
+    pub bad: usize,
 }
 
 impl Poll {
@@ -65,18 +69,43 @@ impl Poll {
                     poll.pathways = list().filter(|v| !v.is_empty()).map(str::to_owned).collect();
                 }
                 "_HLS_throughput" | "_DASH_throughput" => {
-                    // Some players send decimals.
-                    poll.throughputs = list().map(|v| v.split('.').next()?.parse().ok()).collect();
+                    let read: Vec<_> = list().map(throughput).collect();
+                    poll.bad += read.iter().filter(|t| t.is_err()).count();
+                    poll.throughputs = read.into_iter().map(|t| t.unwrap_or(None)).collect();
                 }
                 _ => {}
             }
         }
+        let (pathways, throughputs) = (poll.pathways.len(), poll.throughputs.len());
+        if pathways != 0 && throughputs != 0 && pathways != throughputs {
+            poll.bad += 1;
+            poll.throughputs.clear();
+        }
         poll
+    }
+
+    /// Pathways with the bit/s over each, where both were told.
+    pub fn measured(&self) -> impl Iterator<Item = (&str, u64)> {
+        let pairs = self.pathways.iter().zip(&self.throughputs);
+        pairs.filter_map(|(pathway, throughput)| Some((pathway.as_str(), (*throughput)?)))
     }
 
     /// Where the session is: the last pathway it names (players list them in order of use).
     pub fn current(&self) -> Option<&str> {
         self.pathways.last().map(String::as_str)
+    }
+}
+
+/// Reads a throughput in bit/s: digits, of which some players send a fraction too; nothing where it is not known.
+fn throughput(text: &str) -> Result<Option<u64>, ()> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match whole.parse() {
+        Ok(read @ 1..=MAX_THROUGHPUT) if digits(whole) && digits(fraction) => Ok(Some(read)),
+        _ => Err(()),
     }
 }
 
@@ -154,6 +183,36 @@ mod tests {
             assert_eq!(poll(nothing).current(), None, "{nothing}");
         }
         assert_eq!(poll("_HLS_throughput=12.7,x").throughputs, [Some(12), None]);
+    }
+
+    #[test]
+    fn throughputs_are_read_strictly_and_bad_ones_counted() {
+        for (query, good, bad) in [
+            (
+                "_HLS_pathway=a&_HLS_throughput=5000000",
+                vec![("a", 5_000_000)],
+                0,
+            ),
+            ("_HLS_throughput=5000000", vec![], 0),
+            ("_DASH_pathway=a,b&_DASH_throughput=,7.25", vec![("b", 7)], 0),
+            ("_DASH_pathway=a,b&_DASH_throughput=7", vec![], 1),
+            ("_DASH_pathway=a,b&_DASH_throughput=x,7", vec![("b", 7)], 1),
+            ("_HLS_pathway=a&_HLS_throughput=0", vec![], 1),
+            ("_HLS_pathway=a&_HLS_throughput=-5", vec![], 1),
+            ("_HLS_pathway=a&_HLS_throughput=%2B5", vec![], 1),
+            ("_HLS_pathway=a&_HLS_throughput=NaN", vec![], 1),
+            ("_HLS_pathway=a&_HLS_throughput=1e9", vec![], 1),
+            ("_HLS_pathway=a&_HLS_throughput=5.", vec![], 1),
+            ("_HLS_pathway=a&_HLS_throughput=1000000000001", vec![], 1),
+            (
+                "_HLS_pathway=a&_HLS_throughput=99999999999999999999999",
+                vec![],
+                1,
+            ),
+        ] {
+            let poll = Poll::parse(query);
+            assert_eq!((poll.measured().collect(), poll.bad), (good, bad), "{query}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::{
     key::KeyName,
     rank::{DropReason, Headroom, Ranked, Ranking, Tier},
     routes::{Attributes, Candidate, Origin, SiteClass},
+    throughput,
 };
 use cdn_types::{OcaId, RegionId, SiteId, TitleId, api::v1::SteeringOutcome, time::Timestamp};
 use ipnet::IpNet;
@@ -76,6 +77,9 @@ pub struct RankedWhy {
     pub load_permille: u32,
     /// Steps of two that its measured throughput is short of enough; 0 also when nothing is known.
     pub throughput_short: u64,
+    /// What viewers of the client's network measured, in bit/s: the lower end of the step of their median; absent
+    /// while too few have said.
+    pub throughput_from: Option<u64>,
     /// Distance in steps of 50 km; 0 without a client's place, 4095 without the site's.
     pub distance_steps: u64,
     /// The title is hot, and this is not one of the siblings that it was dealt to.
@@ -247,6 +251,10 @@ fn ranked(index: &Index, client: IpAddr, entry: &Ranked, before: Option<&Ranked>
         headroom: entry.headroom,
         load_permille: appliance.load_permille,
         throughput_short: part(KeyName::Throughput),
+        throughput_from: index
+            .measured()
+            .step(client, appliance.seed)
+            .map(throughput::from),
         distance_steps: part(KeyName::Distance),
         not_dealt: part(KeyName::Copy) == 1,
         rendezvous: entry.score,

@@ -35,6 +35,11 @@ impl Network {
     }
 }
 
+/// Least throughput of a step in bit/s.
+pub fn from(step: u8) -> u64 {
+    if step == 0 { 0 } else { LOWEST << step }
+}
+
 /// The step of a throughput in bit/s.
 pub fn step(bits_per_second: u64) -> u8 {
     let over = (bits_per_second / LOWEST).max(1);
@@ -168,7 +173,7 @@ fn place(list: &mut Vec<Estimate>, appliance: Seed, now: f64) -> usize {
 }
 
 /// Throughput at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Measured {
     networks: HashMap<Network, Box<[(Seed, u8)]>, FixedState>,
 }
@@ -180,6 +185,11 @@ impl Measured {
             return &[];
         }
         self.networks.get(&Network::of(client)).map_or(&[], |list| list)
+    }
+    /// The step of one appliance for a client's network.
+    pub(crate) fn step(&self, client: IpAddr, appliance: Seed) -> Option<u8> {
+        let found = self.of(client).iter().find(|(seed, _)| *seed == appliance);
+        found.map(|(_, step)| *step)
     }
     /// Number of networks of which something is known.
     pub fn len(&self) -> usize {
@@ -216,6 +226,9 @@ mod tests {
             [0, 0, 0, 0, 1, 3]
         );
         assert_eq!(step(u64::MAX), STEPS as u8 - 1);
+        for at in 1..STEPS as u8 {
+            assert_eq!((step(from(at)), step(from(at) - 1)), (at, at - 1));
+        }
     }
 
     #[test]

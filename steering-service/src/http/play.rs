@@ -70,6 +70,7 @@ pub async fn play(
     }
     if method == Method::GET {
         count_session(&shared, &fleet, &ranking);
+        shared.feedback.begin(id, shared.feedback.now());
     }
     let steering = format!(
         "{}/v1/steer/{}",

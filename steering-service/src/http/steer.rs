@@ -7,6 +7,8 @@
 use super::{PathParts, Peer, Problem, client_addr::Viewer, public_base};
 use crate::{
     app::Shared,
+    feedback::Asked,
+    poll_rate::stretched,
     session::Session,
     steering_list::{MEDIA_TYPE, Poll, SteeringList, drains, priorities, ttl},
 };
@@ -40,9 +42,19 @@ pub async fn steer(
     {
         shared.metrics.moves.inc();
     }
+    let now = shared.feedback.now();
+    let ttl = ttl(shared.ttl, draining, shared.random.next());
+    let ttl = stretched(ttl, shared.poll_rate.count(now), shared.polls_per_second);
+    let told = pathway_priority.first().map(String::as_str);
+    let asked = Asked {
+        session: &session,
+        client: viewer.ip,
+        poll: &poll,
+    };
+    shared.feedback.note(&asked, told, ttl, now);
     let list = SteeringList {
         version: 1,
-        ttl: ttl(shared.ttl, draining, shared.random.next()),
+        ttl,
         reload_uri: format!("{}/v1/steer/{token}", public_base(&shared, &headers)),
         pathway_priority,
     };

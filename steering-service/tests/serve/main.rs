@@ -9,6 +9,7 @@ mod advertisement;
 mod control;
 mod dns;
 mod doors;
+mod feedback;
 mod fixture;
 mod manifests;
 mod policy;
