@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod config;
+pub mod decisions;
 pub mod dns;
 pub mod fleet;
 pub mod http;
