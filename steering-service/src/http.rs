@@ -158,8 +158,7 @@ fn public_base(shared: &Shared, headers: &HeaderMap) -> String {
 
 /// Addresses (scheme and authority) of a ranking's entries, then the fallback, with their ids; then, where that is fewer
 /// than the policy wants, appliances that should get no viewers, for a player that has nowhere else to flee to.
-fn ways<'a>(fleet: &'a Fleet, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
-    let index = &fleet.index;
+pub(crate) fn ways<'a>(index: &'a Index, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
     let way = |ix: ApplianceIx| {
         let appliance = index.appliance(ix);
         (appliance.id.as_str(), appliance.base_url.as_str())

@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod policy;
 pub mod random;
+pub mod replay;
 pub mod report;
 pub mod session;
 pub mod signing;

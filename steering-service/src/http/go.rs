@@ -47,7 +47,7 @@ pub async fn go(
     }
     let query = query.map_or_else(String::new, |q| format!("?{q}"));
     let prefix = Prefix::new(&shared, &title.prefix)?;
-    let locations: Vec<String> = ways(&fleet, &ranking)
+    let locations: Vec<String> = ways(&fleet.index, &ranking)
         .into_iter()
         .map(|(id, base)| format!("{base}{}/{path}{query}", prefix.at(id)))
         .collect();
@@ -58,7 +58,7 @@ pub async fn go(
     };
     if method == Method::GET {
         log(&shared, Door::Go, &fleet.index, viewer, &asset, |decision| {
-            let ways = ways(&fleet, &ranking).into_iter();
+            let ways = ways(&fleet.index, &ranking).into_iter();
             decision.answered = ways.map(|(id, _)| id.to_owned()).collect();
         });
     }

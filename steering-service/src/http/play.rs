@@ -96,7 +96,7 @@ pub async fn play(
 fn pathways(shared: &Shared, fleet: &Fleet, ranking: &Ranking) -> Result<Vec<Pathway>, Problem> {
     let plain = &fleet.index.title(ranking.title).prefix;
     let prefix = Prefix::new(shared, plain)?;
-    let ways = ways(fleet, ranking).into_iter();
+    let ways = ways(&fleet.index, ranking).into_iter();
     let pathways = ways.map(|(id, base_url)| Pathway {
         id: id.to_owned(),
         base_url: base_url.to_owned(),

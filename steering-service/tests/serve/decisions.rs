@@ -1,15 +1,17 @@
 //! The decision log of the real program: what is in it, and what a kill leaves of it.
 
 use super::{
-    fixture::fleet,
+    fixture::{fleet, with_state},
     manifests::read_hls,
     program::{PATIENCE, Program, sample},
 };
+use cdn_types::{OcaId, api::v1::ApplianceState};
 use std::{path::Path, time::Instant};
 use steering_service::decisions::{
     reader::LogReader,
     record::{Decision, Door},
 };
+use steering_service::replay::{Assumptions, Replay, Report, Without, World};
 
 /// Reads the log again and again until it has so many decisions.
 async fn decisions(dir: &Path, count: usize) -> Vec<Decision> {
@@ -98,4 +100,107 @@ async fn a_killed_service_leaves_a_readable_log_and_a_stopped_one_a_whole_one() 
         "without a wait: a stop writes what is queued"
     );
     assert_eq!(std::fs::read_dir(log.path()).unwrap().count(), 2);
+}
+
+fn replay(log: &[Decision], without: &Without) -> Report {
+    let world = World::new(fleet(), None, steering_core::Policy::default(), without, 1.0).unwrap();
+    let mut replay = Replay::new(&world, Assumptions::default());
+    log.iter().for_each(|d| replay.take(d));
+    replay.finish()
+}
+
+/// An evening: viewers of three networks begin, poll, flee and are drained away.
+#[tokio::test]
+async fn a_replay_with_everything_as_it_was_moves_nothing() {
+    let log = tempfile::tempdir().unwrap();
+    let args = [
+        "--decision-log",
+        log.path().to_str().unwrap(),
+        "--trusted-proxy",
+        "127.0.0.0/8",
+    ];
+    let p = Program::offline(&fleet(), &args).await;
+    let ask = async |uri: String, client: &str| {
+        let request = p.client.get(uri).header("x-forwarded-for", client);
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    for n in 0..30 {
+        let client = ["127.9.9.9", "203.0.113.7", "198.51.100.7"][n % 3];
+        let text = ask(format!("{}/v1/play/film/master.m3u8", p.url), client).await;
+        let (declared, uri, _) = read_hls(&text);
+        for poll in 0..3 {
+            // Every fourth player has fled to the second of its list.
+            let at = &declared[usize::from(n % 4 == 0 && poll > 0)];
+            ask(format!("{uri}?_HLS_pathway={at}&_HLS_throughput=9000000"), client).await;
+        }
+        ask(format!("{}/v1/go/film/v720.m3u8", p.url), client).await;
+        ask(format!("{}/v1/rank?asset=rare", p.url), client).await;
+    }
+    assert!(p.stop().await.0.success());
+    let log: Vec<_> = LogReader::open(log.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(log.len(), 180);
+
+    let same = replay(&log, &Without::default());
+    assert_eq!((same.decisions, same.sessions), (180, 90));
+    assert_eq!(
+        (same.changed_first, same.moved_sessions, same.moved_bytes),
+        (0, 0, 0)
+    );
+    assert!(same.moves.is_empty() && same.bytes > 0);
+    assert_eq!(
+        (same.other_generation, same.other_policy, same.unknown_titles),
+        (0, 0, 0)
+    );
+    for appliance in &same.appliances {
+        assert_eq!(appliance.before, appliance.after, "{}", appliance.id);
+    }
+
+    let busiest = same
+        .appliances
+        .iter()
+        .filter(|a| a.site.is_some())
+        .max_by_key(|a| a.before.sessions)
+        .unwrap();
+    let without = Without {
+        appliances: vec![OcaId::new(busiest.id.clone()).unwrap()],
+        ..Without::default()
+    };
+    let less = replay(&log, &without);
+    let at = |id: &str| less.appliances.iter().find(|a| a.id == id).unwrap();
+    assert_eq!(at(&busiest.id).before, busiest.before);
+    assert_eq!(at(&busiest.id).after.sessions, 0);
+    let gone = log.iter().filter(|d| d.answered[0] == busiest.id).count() as u64;
+    assert!(less.changed_first >= gone && gone > 0);
+    assert!(less.moves.iter().all(|m| m.to != busiest.id));
+    let from: u64 = less
+        .moves
+        .iter()
+        .filter(|m| m.from == busiest.id)
+        .map(|m| m.sessions)
+        .sum();
+    assert!(from > 0 && less.moved_bytes > 0 && less.moved_bytes <= less.bytes);
+}
+
+#[tokio::test]
+async fn a_replay_shows_what_has_changed_since() {
+    let log = tempfile::tempdir().unwrap();
+    let start = fleet();
+    let p = Program::offline(&start, &["--decision-log", log.path().to_str().unwrap()]).await;
+    let text = p.get("/v1/play/film/master.m3u8").await.text().await.unwrap();
+    let first = read_hls(&text).0[0].clone();
+    p.replace(&with_state(&start, &first, ApplianceState::Draining))
+        .await;
+    p.get("/v1/play/film/master.m3u8").await;
+    assert!(p.stop().await.0.success());
+    let log: Vec<_> = LogReader::open(log.path()).unwrap().map(Result::unwrap).collect();
+    let report = replay(&log, &Without::default());
+    assert_eq!(
+        (report.changed_first, report.other_generation),
+        (1, 1),
+        "it drained then and does not now"
+    );
+    assert_eq!(
+        (report.moves.len(), report.moves[0].to.as_str()),
+        (1, first.as_str())
+    );
 }
