@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, Source},
+    decisions::{DecisionLog, DecisionLogError},
     dns,
     feedback::{Feedback, worker::Worker},
     fleet::{FleetState, cache, control, feed, file},
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The system's random numbers.
     #[error("no random numbers from the system: {0}")]
     Random(getrandom::Error),
+    /// The decision log.
+    #[error(transparent)]
+    Decisions(#[from] DecisionLogError),
     /// Signals, standard output.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -103,6 +107,8 @@ pub struct Shared {
     pub signer: Option<Arc<Signer>>,
     /// What other networks are told, if they are.
     pub cdni: Option<Arc<Cdni>>,
+    /// Where decisions are logged, if they are.
+    pub decisions: Option<Arc<DecisionLog>>,
 }
 
 /// A service that is ready to be started.
@@ -115,6 +121,7 @@ pub struct App {
     random: Arc<Random>,
     signer: Option<Arc<Signer>>,
     cdni: Option<Arc<Cdni>>,
+    decisions: Option<Arc<DecisionLog>>,
 }
 
 impl App {
@@ -140,9 +147,15 @@ impl App {
         };
         let signer = config.signing.clone().map(Signer::load).transpose()?;
         let cdni = config.cdni.clone().map(Cdni::load).transpose()?;
+        let decisions = config
+            .decisions
+            .clone()
+            .map(|config| DecisionLog::open(config, Arc::clone(&metrics)))
+            .transpose()?;
         Ok(Self {
             signer: signer.map(Arc::new),
             cdni: cdni.map(Arc::new),
+            decisions: decisions.map(Arc::new),
             key: session_key(config.session_key.as_deref())?,
             random: Arc::new(Random::new(getrandom::u64().map_err(StartError::Random)?)),
             config,
@@ -197,6 +210,7 @@ impl App {
             polls_per_second: self.config.polls_per_second,
             signer: self.signer,
             cdni: self.cdni,
+            decisions: self.decisions.clone(),
         });
         println!("{ready}");
         let stop = async move {
@@ -206,6 +220,9 @@ impl App {
             }
         };
         server::serve(listener, self.config.proxy_protocol, http::router(shared), stop).await;
+        if let Some(log) = self.decisions {
+            log.close().await;
+        }
         for task in tasks.forever {
             task.abort();
             let _ = task.await; // drops the sender of snapshot texts, which lets the cache finish

@@ -1,6 +1,7 @@
 //! The command line, and what it means once it has been checked.
 
 use crate::{
+    decisions::DecisionLogConfig,
     dns::{DnsArgs, DnsConfig, DnsConfigError},
     http::advertisement::CdniConfig,
     poll_rate::DEFAULT_POLLS,
@@ -78,6 +79,8 @@ pub struct ServeArgs {
     cdni: CdniArgs,
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    decisions: DecisionArgs,
     /// File that keeps the last snapshot over a restart
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
@@ -149,6 +152,31 @@ impl SigningArgs {
     }
 }
 
+/// The decision log.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decision log")]
+struct DecisionArgs {
+    /// Folder for the decision log (docs/formats/decision-log.md), which nightfill steer replay reads
+    #[arg(long, value_name = "DIR")]
+    decision_log: Option<PathBuf>,
+    /// MiB from which on the next file is begun, 1 to 4096
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    decision_log_mib: u64,
+    /// Files that are kept, 2 to 10000; the oldest goes
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=10_000))]
+    decision_log_files: u16,
+}
+
+impl DecisionArgs {
+    fn config(self) -> Option<DecisionLogConfig> {
+        Some(DecisionLogConfig {
+            dir: self.decision_log?,
+            file_bytes: self.decision_log_mib << 20,
+            files: self.decision_log_files.into(),
+        })
+    }
+}
+
 /// Where the fleet comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -194,6 +222,8 @@ pub struct Config {
     pub cdni: Option<CdniConfig>,
     /// The DNS door, if there shall be one.
     pub dns: Option<DnsConfig>,
+    /// Where decisions are logged, if they are.
+    pub decisions: Option<DecisionLogConfig>,
 }
 
 /// What is wrong with the command line.
@@ -253,6 +283,7 @@ impl TryFrom<ServeArgs> for Config {
             signing: args.signing.config(),
             cdni: args.cdni.config(dns.is_some()),
             dns,
+            decisions: args.decisions.config(),
         })
     }
 }
@@ -327,6 +358,7 @@ mod tests {
             &["--unsigned-fallback"],
             &["--cdni-keys", "k"],
             &["--cdni-name", "n"],
+            &["--decision-log", "d", "--decision-log-mib", "0"],
             &["--dns-listen", "127.0.0.1:0"],
             &["--dns-zone", "cdn.example"],
             &[

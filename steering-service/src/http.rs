@@ -11,7 +11,11 @@ pub mod rank;
 pub mod server;
 pub mod steer;
 
-use crate::{app::Shared, fleet::Fleet};
+use crate::{
+    app::Shared,
+    decisions::record::{Decision, Door},
+    fleet::Fleet,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use axum::{
     Router,
@@ -21,10 +25,11 @@ use axum::{
     routing::get,
 };
 use cdn_types::{TitleId, time::Timestamp};
+use client_addr::Viewer;
 use problem::Problem;
 use serde::de::DeserializeOwned;
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
-use steering_core::{ApplianceIx, RankError, Ranking, index::FALLBACK_ID};
+use steering_core::{ApplianceIx, Index, RankError, Ranking, index::FALLBACK_ID};
 
 /// Address of the TCP peer, or of the one that a trusted proxy passed on, put into every request by [`server`].
 #[derive(Debug, Clone, Copy)]
@@ -153,8 +158,7 @@ fn public_base(shared: &Shared, headers: &HeaderMap) -> String {
 
 /// Addresses (scheme and authority) of a ranking's entries, then the fallback, with their ids; then, where that is fewer
 /// than the policy wants, appliances that should get no viewers, for a player that has nowhere else to flee to.
-fn ways<'a>(fleet: &'a Fleet, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
-    let index = &fleet.index;
+pub(crate) fn ways<'a>(index: &'a Index, ranking: &Ranking) -> Vec<(&'a str, &'a str)> {
     let way = |ix: ApplianceIx| {
         let appliance = index.appliance(ix);
         (appliance.id.as_str(), appliance.base_url.as_str())
@@ -218,4 +222,21 @@ fn count_session(shared: &Shared, fleet: &Fleet, ranking: &Ranking) {
     let site = ranking.site.map(|(ix, _)| &fleet.index.site(ix).id);
     let title = &fleet.index.title(ranking.title).id;
     shared.counts.add(Timestamp::now(), site, title, ranking.outcome);
+}
+
+/// Logs a decision, if decisions are logged; `fill` adds what the door knows.
+fn log(
+    shared: &Shared,
+    door: Door,
+    index: &Index,
+    viewer: Viewer,
+    title: &TitleId,
+    fill: impl FnOnce(&mut Decision),
+) {
+    if let Some(log) = &shared.decisions {
+        let now = Timestamp::now().as_millisecond();
+        let mut decision = Decision::new(door, now, index, viewer.ip, viewer.country, title);
+        fill(&mut decision);
+        log.push(decision);
+    }
 }

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod config;
+pub mod decisions;
 pub mod dns;
 pub mod feedback;
 pub mod fleet;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod policy;
 pub mod poll_rate;
 pub mod random;
+pub mod replay;
 pub mod report;
 pub mod session;
 pub mod signing;

@@ -174,6 +174,14 @@ pub const METRICS: &[Metric] = &[
         stability: Stability::Experimental,
         help: "DNS answers, by transport (udp, tcp) and response code (NOERROR, NXDOMAIN, REFUSED, …).",
     },
+    Metric {
+        name: "steering_decisions_logged_total",
+        kind: Kind::Counter,
+        unit: "decisions",
+        labels: &["outcome"],
+        stability: Stability::Experimental,
+        help: "Decisions for the decision log: written, dropped (the queue was full), failed (the drive refused).",
+    },
 ];
 
 /// The registered metrics.
@@ -221,6 +229,8 @@ pub struct Metrics {
     pub policy_errors: IntCounter,
     /// By transport and code.
     pub dns_answers: IntCounterVec,
+    /// By outcome.
+    pub decisions: IntCounterVec,
 }
 
 impl Metrics {
@@ -269,6 +279,7 @@ impl Metrics {
             policy_version: gauge("steering_policy_version")?,
             policy_errors: counter("steering_policy_errors_total")?,
             dns_answers: counters("steering_dns_answers_total")?,
+            decisions: counters("steering_decisions_logged_total")?,
             registry,
         })
     }
@@ -297,6 +308,7 @@ mod tests {
         metrics.fleet_size.with_label_values(&["titles"]).set(1.0);
         metrics.route_changes.with_label_values(&["announced"]).inc();
         metrics.dns_answers.with_label_values(&["udp", "NOERROR"]).inc();
+        metrics.decisions.with_label_values(&["written"]).inc();
         let text = metrics.text();
         for metric in METRICS {
             assert!(

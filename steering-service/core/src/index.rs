@@ -157,6 +157,19 @@ impl Index {
         })
     }
 
+    /// The widest network around a client, a /24 or /48 at most, whose first address has the same routes and rules as
+    /// the client: what a log may keep of an address and still be ranked alike.
+    pub fn network_alike(&self, client: IpAddr) -> IpNet {
+        let client = client.to_canonical();
+        let covering = self.routes.covering(client);
+        let (shortest, whole) = if client.is_ipv4() { (24, 32) } else { (48, 128) };
+        let alike = |net: &IpNet| {
+            self.routes.covering(net.network()) == covering && self.rules.alike(client, net.network())
+        };
+        let nets = (shortest..whole).map(|len| network(client, len));
+        nets.into_iter().find(alike).unwrap_or_else(|| client.into())
+    }
+
     /// The routes.
     pub fn routes(&self) -> &RouteTable {
         &self.routes

@@ -1,8 +1,10 @@
 //! `GET /v1/go/{asset}/{path…}`: for clients without steering. 302 to the best appliance's address of that file; or,
 //! for a client that asks for JSON, all addresses in order, so that it can fail over by itself.
 
-use super::{PathParts, Peer, Prefix, Problem, client_addr::Viewer, count_session, fleet, title_id, ways};
-use crate::app::Shared;
+use super::{
+    PathParts, Peer, Prefix, Problem, client_addr::Viewer, count_session, fleet, log, title_id, ways,
+};
+use crate::{app::Shared, decisions::record::Door};
 use axum::{
     Extension, Json,
     extract::{RawQuery, State},
@@ -45,7 +47,7 @@ pub async fn go(
     }
     let query = query.map_or_else(String::new, |q| format!("?{q}"));
     let prefix = Prefix::new(&shared, &title.prefix)?;
-    let locations: Vec<String> = ways(&fleet, &ranking)
+    let locations: Vec<String> = ways(&fleet.index, &ranking)
         .into_iter()
         .map(|(id, base)| format!("{base}{}/{path}{query}", prefix.at(id)))
         .collect();
@@ -54,6 +56,12 @@ pub async fn go(
             "No healthy appliance holds it and the fleet names no origin.",
         ));
     };
+    if method == Method::GET {
+        log(&shared, Door::Go, &fleet.index, viewer, &asset, |decision| {
+            let ways = ways(&fleet.index, &ranking).into_iter();
+            decision.answered = ways.map(|(id, _)| id.to_owned()).collect();
+        });
+    }
     if wants_json(&headers) {
         let json = Json(json!({ "locations": locations }));
         return Ok(([(header::VARY, "Accept")], json).into_response());

@@ -2,10 +2,12 @@
 //! viewer's best appliances and the origin declared in it, and the address of the session's own steering list.
 
 use super::{
-    PathParts, Peer, Prefix, Problem, client_addr::Viewer, count_session, fleet, public_base, title_id, ways,
+    PathParts, Peer, Prefix, Problem, client_addr::Viewer, count_session, fleet, log, public_base, title_id,
+    ways,
 };
 use crate::{
     app::Shared,
+    decisions::record::Door,
     fleet::Fleet,
     manifest::{Pathway, hls, mpd},
     session::Session,
@@ -22,7 +24,7 @@ use steering_core::{Options, Ranking};
 
 /// Appliances declared in a manifest; the fallback comes on top. More would only make manifests longer: a player that
 /// has lost three appliances is better served by the origin.
-const DECLARED: usize = 3;
+pub const DECLARED: usize = 3;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -68,14 +70,26 @@ pub async fn play(
             "No healthy appliance holds it and the fleet names no origin.",
         ));
     }
+    let session = session(id, asset, &pathways);
     if method == Method::GET {
         count_session(&shared, &fleet, &ranking);
         shared.feedback.begin(id, shared.feedback.now());
+        log(
+            &shared,
+            Door::Play,
+            &fleet.index,
+            viewer,
+            &session.asset,
+            |decision| {
+                decision.of_session(&fleet.index, &session.id);
+                decision.answered = pathways.iter().map(|p| p.id.clone()).collect();
+            },
+        );
     }
     let steering = format!(
         "{}/v1/steer/{}",
         public_base(&shared, &headers),
-        shared.key.seal(&session(id, asset, &pathways))
+        shared.key.seal(&session)
     );
     Ok(answer(&shared, &fleet, &ranking, kind, &pathways, &steering))
 }
@@ -83,7 +97,7 @@ pub async fn play(
 fn pathways(shared: &Shared, fleet: &Fleet, ranking: &Ranking) -> Result<Vec<Pathway>, Problem> {
     let plain = &fleet.index.title(ranking.title).prefix;
     let prefix = Prefix::new(shared, plain)?;
-    let ways = ways(fleet, ranking).into_iter();
+    let ways = ways(&fleet.index, ranking).into_iter();
     let pathways = ways.map(|(id, base_url)| Pathway {
         id: id.to_owned(),
         base_url: base_url.to_owned(),

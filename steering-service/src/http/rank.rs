@@ -1,8 +1,9 @@
 //! `GET /v1/rank?client=IP&asset=ID[&country=XX][&explain=1]`: the ranked list as JSON, for smart clients, operators and tests.
 
-use super::{Peer, Prefix, Problem, client_addr::Viewer, fleet, title_id};
+use super::{Peer, Prefix, Problem, client_addr::Viewer, fleet, log, title_id};
 use crate::{
     app::Shared,
+    decisions::record::Door,
     fleet::{Fleet, RoutesAge},
 };
 use axum::{
@@ -16,7 +17,7 @@ use std::{net::IpAddr, sync::Arc};
 use steering_core::{Explanation, Headroom, Options, Ranking, Tier, explain, index::FALLBACK_ID};
 
 /// Appliances in a list that is not explained; nobody fails over more often.
-const LIMIT: usize = 8;
+pub const LIMIT: usize = 8;
 
 /// The query.
 #[derive(Debug, Deserialize)]
@@ -102,16 +103,20 @@ pub async fn rank(
         ..Options::default()
     };
     let ranking = steering_core::rank(&fleet.index, client, &asset, &options)?;
+    let prefix = Prefix::new(&shared, &fleet.index.title(ranking.title).prefix)?;
+    let ranked = entries(&fleet, &ranking, &prefix);
+    if !wants_explain {
+        let viewer = Viewer { ip: client, country };
+        log(&shared, Door::Rank, &fleet.index, viewer, &asset, |decision| {
+            decision.answered = ranked.iter().map(|e| e.appliance.clone()).collect();
+        });
+    }
     Ok(Json(RankAnswer {
         outcome: ranking.outcome,
         generation: fleet.index.generation,
         stale_seconds: shared.fleet.stale_seconds(now),
         routes,
-        ranked: entries(
-            &fleet,
-            &ranking,
-            &Prefix::new(&shared, &fleet.index.title(ranking.title).prefix)?,
-        ),
+        ranked,
         explain: wants_explain.then(|| explain(&fleet.index, client, &ranking)),
         asset,
         client,

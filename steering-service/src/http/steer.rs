@@ -4,10 +4,12 @@
 //! catalogue, when its appliances have left the fleet, when there is no snapshot at all. Players treat other answers as
 //! an end of steering, and some an empty list as an end of playback.
 
-use super::{PathParts, Peer, Problem, client_addr::Viewer, public_base};
+use super::{PathParts, Peer, Problem, client_addr::Viewer, log, public_base};
 use crate::{
     app::Shared,
+    decisions::record::Door,
     feedback::Asked,
+    fleet::Fleet,
     poll_rate::stretched,
     session::Session,
     steering_list::{MEDIA_TYPE, Poll, SteeringList, drains, priorities, ttl},
@@ -36,7 +38,8 @@ pub async fn steer(
         .map_err(|e| Problem::session(format!("{e}.")))?;
     let poll = Poll::parse(query.as_deref().unwrap_or_default());
     let viewer = Viewer::of(&shared, peer, &headers);
-    let (pathway_priority, draining) = decide(&shared, &session, &poll, viewer);
+    let fleet = shared.fleet.current();
+    let (pathway_priority, draining) = decide(fleet.as_deref(), &session, &poll, viewer);
     if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
         && current != first
     {
@@ -52,6 +55,21 @@ pub async fn steer(
         poll: &poll,
     };
     shared.feedback.note(&asked, told, ttl, now);
+    if let Some(fleet) = &fleet {
+        log(
+            &shared,
+            Door::Steer,
+            &fleet.index,
+            viewer,
+            &session.asset,
+            |decision| {
+                decision.of_session(&fleet.index, &session.id);
+                decision.declared.clone_from(&session.pathways);
+                decision.used = used(&poll);
+                decision.answered.clone_from(&pathway_priority);
+            },
+        );
+    }
     let list = SteeringList {
         version: 1,
         ttl,
@@ -62,10 +80,16 @@ pub async fn steer(
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response())
 }
 
+/// What the player says it used, each with its throughput; the lists are in one order.
+fn used(poll: &Poll) -> Vec<(String, Option<u64>)> {
+    let throughputs = poll.throughputs.iter().copied().chain(std::iter::repeat(None));
+    poll.pathways.iter().cloned().zip(throughputs).collect()
+}
+
 /// The order of the declared pathways, and whether one of them drains.
-fn decide(shared: &Shared, session: &Session, poll: &Poll, viewer: Viewer) -> (Vec<String>, bool) {
+fn decide(fleet: Option<&Fleet>, session: &Session, poll: &Poll, viewer: Viewer) -> (Vec<String>, bool) {
     let as_declared = || session.pathways.iter().map(OcaId::to_string).collect();
-    let Some(fleet) = shared.fleet.current() else {
+    let Some(fleet) = fleet else {
         return (as_declared(), false);
     };
     let index = &fleet.index;

@@ -7,6 +7,7 @@
 
 mod advertisement;
 mod control;
+mod decisions;
 mod dns;
 mod doors;
 mod feedback;

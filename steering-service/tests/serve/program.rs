@@ -118,6 +118,12 @@ impl Program {
         }
     }
 
+    /// Waits for the end of a program that was killed.
+    pub async fn ended(mut self) {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended.expect("ends in time").unwrap();
+    }
+
     /// SIGTERM, and what it ends with.
     pub async fn stop(mut self) -> (ExitStatus, TempDir) {
         let pid = self.pid();

@@ -6,6 +6,7 @@ use crate::{
     demo::{self, DemoArgs},
     load::{self, LoadArgs},
     pack::SegmentLayout,
+    steer::{self, SteerCommand},
 };
 use cdn_types::{OcaId, RegionId, SiteId, TitleId, api::v1::Role};
 use clap::{Parser, Subcommand, builder::RangedU64ValueParser};
@@ -50,6 +51,9 @@ pub enum Command {
     Plan(PlanCommand),
     /// Says why a client gets the appliances that it gets.
     Explain(ExplainArgs),
+    /// Reads steering's decision log: what would another policy or fleet have changed?
+    #[command(subcommand)]
+    Steer(SteerCommand),
     /// Compares what lies on an appliance's drives with its plan; exit status 1 if anything differs.
     Verify(VerifyArgs),
     /// Asks a server for objects as many viewers do, and measures it; exit status 1 if anything failed.
@@ -376,6 +380,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Undrain(args) => commands::drain(&args, false).await?,
         Command::Plan(command) => commands::plan(command).await?,
         Command::Explain(args) => commands::explain(&args).await?,
+        Command::Steer(command) => steer::run(&command)?,
         Command::Verify(args) => return commands::verify(&args).await,
         Command::Load(args) => return load::run(&args).await,
         Command::Profiles { name } => commands::profiles(name.as_deref())?,

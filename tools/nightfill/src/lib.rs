@@ -17,5 +17,6 @@ pub mod pack;
 pub mod profiles;
 pub mod progress;
 pub mod publish;
+pub mod steer;
 pub mod table;
 pub mod verify;

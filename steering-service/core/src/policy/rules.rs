@@ -98,6 +98,11 @@ impl BoundRules {
             found.extend(list);
         }
     }
+    /// Whether two addresses have the same rules by network.
+    pub fn alike(&self, a: IpAddr, b: IpAddr) -> bool {
+        let around = |ip| self.by_prefix.cover_keys(&IpNet::from(ip)).collect::<Vec<_>>();
+        self.by_prefix.is_empty() || around(a) == around(b)
+    }
     /// Whether a title may be watched in a country.
     pub fn licensed(&self, title: TitleIx, country: Option<Country>) -> bool {
         self.licences.is_empty() || self.licences.get(&title).is_none_or(|l| l.allows(country))

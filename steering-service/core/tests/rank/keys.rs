@@ -8,7 +8,7 @@ use cdn_types::{
     BitsPerSecond, ObjectDigest, OcaId, TitleId,
     api::v1::{ApplianceState, FleetSnapshot, SteeringOutcome},
 };
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use steering_core::{
     DropReason, Index, Options, Policy, Ranking, Tier, explain,
     fleet::FleetIndex,
@@ -438,5 +438,31 @@ fn a_used_answer_is_as_good_as_a_new_one() {
             (used.outcome, used.licensed, &used.reserve),
             (new.outcome, new.licensed, &new.reserve)
         );
+    }
+}
+
+#[test]
+fn a_network_alike_has_the_same_routes_and_rules() {
+    let mut world = World::new(fleet());
+    world.route("par-1", "100.64.9.0/24", Attributes::coverage());
+    world.route("par-1", "100.64.9.8/29", attributes(SiteClass::Private, 1, 1, 0));
+    world.policy =
+        policy("version = 1\n[[rule]]\nprefix = \"203.0.113.64/26\"\nblock = true\nsite = \"par\"").unwrap();
+    let index = world.index();
+    for (client, wanted) in [
+        (CLIENT, "100.64.9.8/29"),
+        ("100.64.9.200", "100.64.9.0/24"),
+        ("192.0.2.200", "192.0.2.128/25"), // of man
+        ("192.0.2.20", "192.0.2.0/24"),
+        ("203.0.113.77", "203.0.113.64/26"),
+        ("203.0.113.200", "203.0.113.0/24"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("::ffff:192.0.2.20", "192.0.2.0/24"),
+    ] {
+        let client: IpAddr = client.parse().unwrap();
+        let network = index.network_alike(client);
+        assert_eq!(network.to_string(), wanted, "{client}");
+        let order = |ip| rank(&index, ip, &film(), &all()).unwrap().entries;
+        assert_eq!(order(network.network()), order(client), "{client}");
     }
 }

@@ -1,0 +1,212 @@
+//! Time, rates and sums, on a log that is made up.
+
+use super::*;
+use cdn_types::{
+    BitsPerSecond, Bytes, FillWindow, ObjectDigest, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceState, ApplianceView, Capacity, FillStatus, FleetSnapshot, Load, Site, TitleView},
+};
+use std::collections::BTreeMap;
+use steering_core::Policy;
+
+const HLS: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9000000,AVERAGE-BANDWIDTH=8000000,CODECS=\"avc1.64001f,mp4a.40.2\"\na\n\
+    #EXT-X-STREAM-INF:BANDWIDTH=900000\nb\n";
+
+fn appliance(id: &str, site: &str) -> ApplianceView {
+    ApplianceView {
+        id: OcaId::new(id).unwrap(),
+        site: SiteId::new(site).unwrap(),
+        base_url: format!("http://{id}.example"),
+        profile: "laptop".into(),
+        state: ApplianceState::Serving,
+        conditions: vec![],
+        capacity: Capacity {
+            storage: Bytes(1 << 30),
+            egress: BitsPerSecond(20_000_000),
+            fill_rate: BitsPerSecond(1),
+        },
+        load: Load::default(),
+        fill: FillStatus::default(),
+        plan: None,
+        holds: vec![0],
+        held: 1,
+        last_report: None,
+    }
+}
+
+fn snapshot() -> FleetSnapshot {
+    let site = |id: &str, prefix: &str| Site {
+        id: SiteId::new(id).unwrap(),
+        region: RegionId::new("r").unwrap(),
+        prefixes: vec![prefix.parse().unwrap()],
+        window: FillWindow::new("02:00", "14:00", "UTC").unwrap(),
+    };
+    FleetSnapshot {
+        generation: 1,
+        taken_at: "2026-11-23T14:00:00Z".parse().unwrap(),
+        sites: vec![site("lon", "192.0.2.0/24"), site("par", "203.0.113.0/24")],
+        objects: vec![ObjectDigest::of(&[1])],
+        appliances: vec![appliance("lon-1", "lon"), appliance("par-1", "par")],
+        titles: vec![TitleView {
+            id: TitleId::new("film").unwrap(),
+            name: "film".into(),
+            prefix: "/t/film/1".into(),
+            objects: vec![0],
+            hls_path: "master.m3u8".into(),
+            hls: HLS.into(),
+            dash_path: "manifest.mpd".into(),
+            dash: String::new(),
+            demand: Bytes(0),
+        }],
+        fallback: "http://origin.example".into(),
+    }
+}
+
+fn decision(seconds: i64, session: u64, door: Door) -> Decision {
+    let list = ["lon-1", "par-1", "origin"];
+    let polls = door == Door::Steer;
+    Decision {
+        at: seconds * 1000,
+        door,
+        session: Some(SessionId(session)),
+        network: "192.0.2.0/24".parse().unwrap(),
+        country: None,
+        title: TitleId::new("film").unwrap(),
+        generation: 1,
+        policy: 0,
+        arms: BTreeMap::new(),
+        declared: list
+            .iter()
+            .filter(|_| polls)
+            .map(|id| OcaId::new(*id).unwrap())
+            .collect(),
+        used: if polls {
+            vec![("lon-1".into(), None)]
+        } else {
+            vec![]
+        },
+        answered: list.map(String::from).to_vec(),
+    }
+}
+
+/// Two sessions of 10 s that overlap, with a tail each; one alone later.
+fn log() -> Vec<Decision> {
+    vec![
+        decision(0, 1, Door::Play),
+        decision(5, 2, Door::Play),
+        decision(10, 1, Door::Steer),
+        decision(15, 2, Door::Steer),
+        decision(100, 3, Door::Play),
+    ]
+}
+
+fn replay(log: &[Decision], without: &[&str], viewers: f64) -> Report {
+    let without = Without {
+        appliances: without.iter().map(|id| OcaId::new(*id).unwrap()).collect(),
+        ..Without::default()
+    };
+    let world = World::new(snapshot(), None, Policy::default(), &without, viewers).unwrap();
+    let assumed = Assumptions {
+        viewers,
+        ..Assumptions::default()
+    };
+    let mut replay = Replay::new(&world, assumed);
+    log.iter().for_each(|d| replay.take(d));
+    replay.finish()
+}
+
+fn load<'a>(report: &'a Report, id: &str) -> &'a ApplianceLoad {
+    report.appliances.iter().find(|a| a.id == id).unwrap()
+}
+
+#[test]
+fn loads_are_the_peaks_of_sessions_that_overlap() {
+    let report = replay(&log(), &[], 1.0);
+    let lon = load(&report, "lon-1");
+    assert_eq!(
+        (lon.before.sessions, lon.before.bits_per_second),
+        (2, 16_000_000),
+        "not three"
+    );
+    assert_eq!(lon.before, lon.after);
+    assert_eq!((lon.load_permille, lon.overloaded), (Some(800), false));
+    // Two of 10 s and a tail, one of a tail, at 1 MB/s.
+    assert_eq!(
+        (report.bytes, report.moved_bytes, report.sessions),
+        (50_000_000, 0, 3)
+    );
+}
+
+#[test]
+fn more_viewers_overload_and_what_is_taken_away_moves() {
+    let report = replay(&log(), &[], 1.5);
+    let lon = load(&report, "lon-1");
+    assert_eq!(
+        (lon.after.sessions, lon.load_permille, lon.overloaded),
+        (3, Some(1200), true)
+    );
+    assert_eq!((report.bytes, report.changed_first), (75_000_000, 0));
+
+    let report = replay(&log(), &["lon-1"], 1.0);
+    assert_eq!((report.changed_first, report.moved_sessions), (5, 3));
+    assert_eq!(report.moved_bytes, report.bytes);
+    let moved = |m: &Move| (m.from.clone(), m.to.clone(), m.sessions);
+    assert_eq!(
+        report.moves.iter().map(moved).collect::<Vec<_>>(),
+        [("lon-1".into(), "par-1".into(), 3)]
+    );
+    assert_eq!(
+        (
+            load(&report, "lon-1").after.sessions,
+            load(&report, "par-1").after.sessions
+        ),
+        (0, 2)
+    );
+
+    let report = replay(&log(), &["lon-1", "par-1"], 1.0);
+    assert_eq!(report.moves[0].to, "origin");
+}
+
+#[test]
+fn a_slow_player_draws_what_it_measured() {
+    let mut log = log();
+    log[2].used[0].1 = Some(2_000_000);
+    let report = replay(&log, &[], 1.0);
+    assert_eq!(report.bytes, 50_000_000 - 7_500_000);
+}
+
+#[test]
+fn a_player_that_follows_is_followed_and_one_that_fled_stays_fled() {
+    // Without lon-1 the session begins at par-1; that its player "is at lon-1" means that it follows.
+    let report = replay(&log()[..3], &["lon-1"], 1.0);
+    assert_eq!(report.moves[0].to, "par-1");
+    let mut fled = log();
+    fled[2].used[0].0 = "par-1".into();
+    fled[2].answered.swap(0, 1);
+    let report = replay(&fled[..3], &[], 1.0);
+    // Nothing of the route has changed since, so that a better one leads home whatever was answered.
+    assert_eq!((report.changed_first, report.moves.len()), (1, 1));
+    assert_eq!(
+        (report.moves[0].from.as_str(), report.moves[0].to.as_str()),
+        ("par-1", "lon-1")
+    );
+}
+
+#[test]
+fn unknown_titles_are_counted_and_names_of_nobody_refused() {
+    let mut log = log();
+    log[4].title = TitleId::new("gone").unwrap();
+    let report = replay(&log, &[], 1.0);
+    assert_eq!(
+        (report.unknown_titles, report.sessions, report.changed_first),
+        (1, 2, 0)
+    );
+    let without = Without {
+        sites: vec![SiteId::new("rom").unwrap()],
+        ..Without::default()
+    };
+    let error = World::new(snapshot(), None, Policy::default(), &without, 1.0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--without-site rom: the fleet has no such site; it has lon, par"
+    );
+}
