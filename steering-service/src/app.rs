@@ -4,7 +4,7 @@ use crate::{
     config::{Config, Source},
     decisions::{DecisionLog, DecisionLogError},
     dns,
-    feedback::{Feedback, worker::Worker},
+    feedback::{Feedback, probes::Prober, worker::Worker},
     fleet::{FleetState, cache, control, feed, file},
     http::{self, advertisement::Cdni, server},
     key_file::KeyFileError,
@@ -177,10 +177,12 @@ impl App {
         let counts = Arc::new(Counts::default());
         let mut tasks = self.spawn_followers(&counts)?;
         let feedback = Arc::new(Feedback::new(Arc::clone(&self.metrics)));
+        let prober = self.config.probe_path.clone().map(Prober::new).transpose()?;
         let worker = Worker::new(
             Arc::clone(&feedback),
             Arc::clone(&self.fleet),
             Arc::clone(&self.metrics),
+            prober,
         );
         tasks.forever.push(tokio::spawn(worker.follow()));
         let mut ready = json!({ "ready": "steering-service", "listen": listen });

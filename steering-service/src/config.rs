@@ -67,6 +67,9 @@ pub struct ServeArgs {
     /// Polls of sessions a second from which on TTLs get longer, in proportion
     #[arg(long, value_name = "N", default_value_t = DEFAULT_POLLS, value_parser = clap::value_parser!(u32).range(1..))]
     polls_per_second: u32,
+    /// Path that is asked at every appliance's address, e.g. /healthz: an answer below 500 in a second is a good one; default: none is asked
+    #[arg(long, value_name = "PATH", value_parser = probe_path)]
+    probe_path: Option<String>,
     /// Policy file (TOML); read again when it changes and on SIGHUP
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -212,6 +215,8 @@ pub struct Config {
     pub ttl: u32,
     /// Polls a second from which on TTLs get longer.
     pub polls_per_second: u32,
+    /// What appliances are asked to see whether they are well, if they are.
+    pub probe_path: Option<String>,
     /// Where the policy is.
     pub policy: Option<PathBuf>,
     /// Where trusted proxies name the country.
@@ -278,6 +283,7 @@ impl TryFrom<ServeArgs> for Config {
             proxy_protocol: args.proxy_protocol,
             ttl: args.ttl,
             polls_per_second: args.polls_per_second,
+            probe_path: args.probe_path,
             policy: args.policy,
             country_header: args.country_header,
             signing: args.signing.config(),
@@ -285,6 +291,14 @@ impl TryFrom<ServeArgs> for Config {
             dns,
             decisions: args.decisions.config(),
         })
+    }
+}
+
+fn probe_path(path: &str) -> Result<String, &'static str> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    match path.starts_with('/') && path.bytes().all(plain) {
+        true => Ok(path.to_owned()),
+        false => Err("give a path that begins with / and needs no escapes"),
     }
 }
 
@@ -331,6 +345,8 @@ mod tests {
             &["--ttl", "3"][..],
             &["--ttl", "301"],
             &["--polls-per-second", "0"],
+            &["--probe-path", "healthz"],
+            &["--probe-path", "/a b"],
             &["--public-url", "steer.example"],
             &["--public-url", "http://x/?a"],
             &["--public-url", "http:///x"],

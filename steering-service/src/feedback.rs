@@ -1,10 +1,12 @@
-//! What players say when they poll, on its way into rankings: throughput by network and appliance.
+//! What players say when they poll, on its way into rankings: throughput by network and appliance, and whether they were
+//! served where they were sent.
 //!
 //! A request leaves its report in one part of a table, behind a lock that is held for the look-up of one session; a task
 //! ([`worker`]) collects the parts a few times a second and makes from them what rankings read. A session counts once in
 //! its TTL, however often it polls, and what it says counts for pathways that its own signed address declares. What does
 //! not fit is counted and left out; nobody waits for room.
 
+pub mod probes;
 pub mod sessions;
 pub mod worker;
 
@@ -20,7 +22,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
-use steering_core::index::FALLBACK_ID;
+use steering_core::{circuit::fleet::Word, index::FALLBACK_ID};
 
 /// Parts of the table: more than there are workers, so that two seldom meet at one.
 const PARTS: usize = 64;
@@ -38,6 +40,8 @@ pub struct Report {
     pub client: IpAddr,
     /// Bit/s over the pathways that it used.
     pub throughputs: Vec<(OcaId, u64)>,
+    /// Whether it was served where it was sent.
+    pub word: Option<Word>,
 }
 
 struct Part {
@@ -106,18 +110,23 @@ impl Feedback {
         let (on, told) = (position(poll.current()), position(told));
         let throughputs = self.throughputs(session, poll);
         let said = !throughputs.is_empty();
-        let report = Report { client, throughputs };
+        let mut report = Report {
+            client,
+            throughputs,
+            word: None,
+        };
         let outcome = self.with_part(id, |part| {
-            match part.sessions.poll(id, on, told, now, f64::from(ttl) - EARLY) {
-                Worth::Due { .. } if part.reports.len() >= REPORTS => "full",
-                Worth::Due { .. } => {
-                    if said {
-                        part.reports.push(report);
-                    }
-                    "taken"
-                }
-                Worth::Unknown | Worth::Early => "early",
+            let Worth::Due { verdict } = part.sessions.poll(id, on, told, now, f64::from(ttl) - EARLY) else {
+                return "early";
+            };
+            if part.reports.len() >= REPORTS {
+                return "full";
             }
+            report.word = verdict.and_then(|verdict| word(session, client, verdict));
+            if said || report.word.is_some() {
+                part.reports.push(report);
+            }
+            "taken"
         });
         if said {
             self.count(outcome);
@@ -158,4 +167,14 @@ impl Feedback {
     fn count(&self, outcome: &str) {
         self.metrics.player_reports.with_label_values(&[outcome]).inc();
     }
+}
+
+/// A session's word on a pathway by its position; the fallback is nobody's to judge.
+fn word(session: &Session, client: IpAddr, (at, served): (u8, bool)) -> Option<Word> {
+    let appliance = session.pathways.get(usize::from(at))?;
+    (appliance.as_str() != FALLBACK_ID).then(|| Word {
+        client,
+        appliance: appliance.clone(),
+        served,
+    })
 }

@@ -29,6 +29,7 @@ use std::{
 };
 use steering_core::{
     Index, IndexError, Policy, TitleIx,
+    circuit::fleet::Verdicts,
     fleet::FleetIndex,
     index::{self, Contested, Parts},
     routes::{Applied, RouteBatch, RouteBuilder, RouteError},
@@ -89,6 +90,7 @@ struct Making {
     routes: RouteBuilder,
     policy: Arc<Policy>,
     measured: Arc<Measured>,
+    circuits: Arc<Verdicts>,
     contested: Vec<Contested>,
 }
 
@@ -225,6 +227,15 @@ impl FleetState {
         }
     }
 
+    /// Puts what circuits say in use.
+    pub fn set_circuits(&self, circuits: Verdicts) {
+        let mut making = self.making();
+        if *making.circuits != circuits {
+            making.circuits = Arc::new(circuits);
+            self.renew(&mut making);
+        }
+    }
+
     fn making(&self) -> MutexGuard<'_, Making> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -251,6 +262,7 @@ impl FleetState {
             routes: Arc::new(making.routes.publish()),
             policy: Arc::clone(&making.policy),
             measured: Arc::clone(&making.measured),
+            circuits: Arc::clone(&making.circuits),
         };
         let index = Index::join(parts, making.contested.clone());
         let networks = index.routes().prefix_count();

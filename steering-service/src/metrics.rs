@@ -47,6 +47,46 @@ pub const METRICS: &[Metric] = &[
         help: "Networks (/24, /48) of which rankings know how fast their viewers were served.",
     },
     Metric {
+        name: "steering_failovers_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Sessions that left the appliance that they were told to use for another, once a TTL each.",
+    },
+    Metric {
+        name: "steering_probes_total",
+        kind: Kind::Counter,
+        unit: "probes",
+        labels: &["outcome"],
+        stability: Stability::Experimental,
+        help: "Requests of this service to appliances: answered, failed (no answer in a second, or 500 and above), skipped (too many are under way).",
+    },
+    Metric {
+        name: "steering_circuits",
+        kind: Kind::Gauge,
+        unit: "appliances",
+        labels: &["state"],
+        stability: Stability::Experimental,
+        help: "Appliances that seem to fail viewers: open (out of all answers), trial (a share of sessions gets them), distrusted (so many of the site do that it is not believed).",
+    },
+    Metric {
+        name: "steering_circuit_openings_total",
+        kind: Kind::Counter,
+        unit: "openings",
+        labels: &["by"],
+        stability: Stability::Experimental,
+        help: "Times that an appliance was taken out of answers, by who saw it fail: players, probes.",
+    },
+    Metric {
+        name: "steering_distrusted_sites",
+        kind: Kind::Gauge,
+        unit: "sites",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Sites of which too many appliances seem to fail to believe it: this service's own way there may be broken.",
+    },
+    Metric {
         name: "steering_manifest_errors_total",
         kind: Kind::Counter,
         unit: "requests",
@@ -197,6 +237,16 @@ pub struct Metrics {
     pub player_reports: IntCounterVec,
     /// Networks measured.
     pub throughput_networks: Gauge,
+    /// Failovers seen.
+    pub failovers: IntCounter,
+    /// By outcome.
+    pub probes: IntCounterVec,
+    /// By state.
+    pub circuits: GaugeVec,
+    /// By signal.
+    pub circuit_openings: IntCounterVec,
+    /// Sites.
+    pub distrusted_sites: Gauge,
     /// By kind of manifest.
     pub manifest_errors: IntCounterVec,
     /// Of the snapshot in use.
@@ -255,14 +305,22 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let fleet_size = GaugeVec::new(opts("steering_fleet_size"), entry("steering_fleet_size").labels)?;
-        registry.register(Box::new(fleet_size.clone()))?;
+        let gauges = |name: &str| -> Result<GaugeVec, prometheus::Error> {
+            let vec = GaugeVec::new(opts(name), entry(name).labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
         Ok(Self {
             requests: counters("steering_requests_total")?,
             sessions: counters("steering_sessions_total")?,
             moves: counter("steering_moves_total")?,
             player_reports: counters("steering_player_reports_total")?,
             throughput_networks: gauge("steering_throughput_networks")?,
+            failovers: counter("steering_failovers_total")?,
+            probes: counters("steering_probes_total")?,
+            circuits: gauges("steering_circuits")?,
+            circuit_openings: counters("steering_circuit_openings_total")?,
+            distrusted_sites: gauge("steering_distrusted_sites")?,
             manifest_errors: counters("steering_manifest_errors_total")?,
             generation: gauge("steering_snapshot_generation")?,
             stale: gauge("steering_snapshot_stale_seconds")?,
@@ -270,7 +328,7 @@ impl Metrics {
             snapshot_errors: counters("steering_snapshot_errors_total")?,
             report_errors: counter("steering_report_errors_total")?,
             key_swaps: counters("steering_signing_key_swaps_total")?,
-            fleet_size,
+            fleet_size: gauges("steering_fleet_size")?,
             route_changes: counters("steering_route_changes_total")?,
             route_errors: counter("steering_route_errors_total")?,
             routes_generation: gauge("steering_routes_generation")?,
@@ -302,6 +360,9 @@ mod tests {
         metrics.requests.with_label_values(&["rank", "200"]).inc();
         metrics.sessions.with_label_values(&["hit"]).inc();
         metrics.player_reports.with_label_values(&["taken"]).inc();
+        metrics.probes.with_label_values(&["failed"]).inc();
+        metrics.circuits.with_label_values(&["open"]).set(1.0);
+        metrics.circuit_openings.with_label_values(&["probes"]).inc();
         metrics.manifest_errors.with_label_values(&["hls"]).inc();
         metrics.snapshot_errors.with_label_values(&["refused"]).inc();
         metrics.key_swaps.with_label_values(&["swapped"]).inc();

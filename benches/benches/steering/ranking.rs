@@ -101,6 +101,7 @@ fn index(sites: usize, titles: usize, routes: RouteTable) -> Index {
         routes: Arc::new(routes),
         policy: Arc::default(),
         measured: Arc::default(),
+        circuits: Arc::default(),
     };
     timed("put the index together", || Index::join(parts, vec![]))
 }
@@ -234,6 +235,7 @@ pub fn growth(full: bool) {
             routes: Arc::new(builder.publish()),
             policy: Arc::default(),
             measured: Arc::default(),
+            circuits: Arc::default(),
         };
         let start = Instant::now();
         let index = Index::join(parts, vec![]);

@@ -1,6 +1,7 @@
 //! A ranking in words that a machine can read and an operator can follow: every step with what it decided.
 
 use crate::{
+    circuit::Verdict,
     index::{FALLBACK_ID, Index, Target},
     key::KeyName,
     rank::{DropReason, Headroom, Ranked, Ranking, Tier},
@@ -41,6 +42,8 @@ pub struct Explanation {
     pub dropped: Vec<DroppedWhy>,
     /// Appliances that were refused and are named all the same, since a player needs somewhere to flee to.
     pub reserve: Vec<OcaId>,
+    /// Sites of which too many appliances seem to fail to believe it.
+    pub distrusted: Vec<SiteId>,
     /// Id of the last entry, if the fleet has an origin.
     pub fallback: Option<&'static str>,
 }
@@ -86,6 +89,8 @@ pub struct RankedWhy {
     pub not_dealt: bool,
     /// The last key, more is better.
     pub rendezvous: f64,
+    /// Whether viewers or probes failed there, and what follows from it.
+    pub circuit: Verdict,
     /// It is first because the session is there already.
     pub kept: bool,
 }
@@ -169,6 +174,7 @@ pub fn explain(index: &Index, client: IpAddr, ranking: &Ranking) -> Explanation 
             .iter()
             .map(|ix| index.appliance(*ix).id.clone())
             .collect(),
+        distrusted: index.circuits().distrusted.clone(),
         fallback: index
             .fallback
             .as_ref()
@@ -178,12 +184,13 @@ pub fn explain(index: &Index, client: IpAddr, ranking: &Ranking) -> Explanation 
 }
 
 /// Reasons to drop in the order in which they are asked.
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 10] = [
     "not_licensed",
     "blocked",
     "not_reported",
     "lost",
     "unhealthy",
+    "failing",
     "draining",
     "unusable",
     "content_missing",
@@ -258,6 +265,7 @@ fn ranked(index: &Index, client: IpAddr, entry: &Ranked, before: Option<&Ranked>
         distance_steps: part(KeyName::Distance),
         not_dealt: part(KeyName::Copy) == 1,
         rendezvous: entry.score,
+        circuit: index.circuits().of(appliance),
         kept: entry.kept,
     }
 }

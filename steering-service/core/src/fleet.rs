@@ -94,6 +94,8 @@ pub struct Appliance {
     pub state: ApplianceState,
     /// Egress in thousandths of its capacity; 0 when no capacity is told.
     pub load_permille: u32,
+    /// Seconds from its last report to the snapshot, where that is told.
+    pub report_age: Option<f64>,
     /// Capacity in Mbit/s: the rendezvous weight.
     pub weight: u64,
     /// Position among all appliances by id.
@@ -323,12 +325,13 @@ fn appliances(
             appliance: view.id.clone(),
             site: view.site.clone(),
         })?;
-        appliances.push(appliance(view, site, snapshot.objects.len())?);
+        appliances.push(appliance(view, site, snapshot)?);
     }
     Ok((appliances, ids))
 }
 
-fn appliance(view: &ApplianceView, site: SiteIx, objects: usize) -> Result<Appliance, IndexError> {
+fn appliance(view: &ApplianceView, site: SiteIx, snapshot: &FleetSnapshot) -> Result<Appliance, IndexError> {
+    let (objects, taken_at) = (snapshot.objects.len(), snapshot.taken_at);
     if let Some(&index) = view.holds.iter().find(|o| **o as usize >= objects) {
         let owner = format!("appliance `{}`", view.id);
         return Err(IndexError::ObjectIndex {
@@ -354,6 +357,9 @@ fn appliance(view: &ApplianceView, site: SiteIx, objects: usize) -> Result<Appli
         load_permille: load
             .checked_div(capacity)
             .map_or(0, |p| p.min(u128::from(u32::MAX)) as u32),
+        report_age: view
+            .last_report
+            .map(|at| (taken_at.as_millisecond() - at.as_millisecond()) as f64 / 1000.0),
         weight: (view.capacity.egress.0 / 1_000_000).max(1),
         order: 0, // once all are known
         seed: Seed::of("appliance", view.id.as_str()),

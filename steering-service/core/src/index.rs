@@ -1,6 +1,6 @@
-//! All that a ranking reads, made ready: the fleet, the routes, the policy, and what was measured.
+//! All that a ranking reads, made ready: the fleet, the routes, the policy, what was measured, and who fails viewers.
 //!
-//! Each of the four changes at its own pace and is shared; putting them together costs a few microseconds an
+//! Each of the five changes at its own pace and is shared; putting them together costs a few microseconds an
 //! appliance, so that a load report does not rebuild a million routes, nor a route the presence of a million objects.
 
 pub use crate::fleet::{
@@ -8,6 +8,7 @@ pub use crate::fleet::{
 };
 use crate::{
     bits::Bits,
+    circuit::{Verdict, fleet::Verdicts},
     policy::{Policy, rules::BoundRules},
     rank::{DropReason, Headroom},
     rendezvous::Seed,
@@ -50,6 +51,7 @@ pub(crate) struct Standing {
     /// Position among all appliances by id: the last word between equals.
     pub order: u32,
     pub headroom: Headroom,
+    pub circuit: Verdict,
 }
 
 /// Everything, ready to be ranked. It is a fleet with more to it, and can be asked what a [`FleetIndex`] can.
@@ -61,6 +63,7 @@ pub struct Index {
     routes: Arc<RouteTable>,
     policy: Arc<Policy>,
     measured: Arc<Measured>,
+    circuits: Arc<Verdicts>,
     rules: BoundRules,
     targets: Vec<Target>,
     standing: Vec<Standing>,
@@ -85,6 +88,7 @@ impl Index {
             routes: Arc::new(routes.publish()),
             policy: Arc::default(),
             measured: Arc::default(),
+            circuits: Arc::default(),
         };
         Ok(Self::join(parts, contested))
     }
@@ -96,6 +100,7 @@ impl Index {
             routes,
             policy,
             measured,
+            circuits,
         } = parts;
         let target = |name: &HolderName| match name {
             HolderName::Site(id) => fleet.site_ix(id).map_or(Target::Nobody, Target::Site),
@@ -106,7 +111,9 @@ impl Index {
             .appliances()
             .map(|(ix, a)| {
                 let headroom = policy.headroom.step(a.load_permille);
-                let serves = a.state == ApplianceState::Serving && a.unusable.is_none();
+                let circuit = circuits.of(a);
+                let fails = matches!(circuit, Verdict::Open { .. });
+                let serves = a.state == ApplianceState::Serving && a.unusable.is_none() && !fails;
                 if serves && headroom != Headroom::Full {
                     available.add(ix.0);
                 }
@@ -116,6 +123,7 @@ impl Index {
                     site: a.site,
                     order: a.order,
                     headroom,
+                    circuit,
                 }
             })
             .collect();
@@ -129,6 +137,7 @@ impl Index {
             routes,
             policy,
             measured,
+            circuits,
         }
     }
 
@@ -139,6 +148,7 @@ impl Index {
             routes: Arc::clone(&self.routes),
             policy: Arc::clone(&self.policy),
             measured: Arc::clone(&self.measured),
+            circuits: Arc::clone(&self.circuits),
         }
     }
 
@@ -184,6 +194,10 @@ impl Index {
     }
     pub(crate) fn measured(&self) -> &Measured {
         &self.measured
+    }
+    /// What circuits say.
+    pub fn circuits(&self) -> &Verdicts {
+        &self.circuits
     }
     pub(crate) fn rules(&self) -> &BoundRules {
         &self.rules
@@ -238,6 +252,8 @@ pub struct Parts {
     pub policy: Arc<Policy>,
     /// What was measured of throughput.
     pub measured: Arc<Measured>,
+    /// Who fails viewers.
+    pub circuits: Arc<Verdicts>,
 }
 
 /// Brings a table's networks of sites up to those of a fleet, and returns what two sites claim.

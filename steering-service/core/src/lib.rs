@@ -7,6 +7,7 @@
 //! any of them and a decision be replayed.
 
 mod bits;
+pub mod circuit;
 pub mod explain;
 pub mod fleet;
 pub mod footprint;

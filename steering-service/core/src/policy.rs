@@ -5,6 +5,7 @@
 //! where a title may be watched. A policy that exists is valid: it is made from a [`RawPolicy`](raw::RawPolicy) (one
 //! TOML file), and the first thing wrong with that is told with its key and the mend.
 
+pub mod circuit;
 pub mod raw;
 pub mod rules;
 
@@ -14,6 +15,7 @@ use crate::{
     routes::{HolderName, SiteClass},
 };
 use cdn_types::{SiteId, TitleId};
+use circuit::CircuitPolicy;
 use ipnet::IpNet;
 use serde::Serialize;
 use std::{
@@ -204,6 +206,8 @@ pub struct Policy {
     pub med: MedRule,
     /// Throughput in bit/s from which on appliances count alike.
     pub enough_throughput: u64,
+    /// When an appliance that fails viewers is taken out.
+    pub circuit: CircuitPolicy,
     /// Rules; those that match add up.
     pub rules: Vec<Rule>,
     /// Titles that may not be watched everywhere.
@@ -229,6 +233,7 @@ impl Default for Policy {
             minimum_entries: 2,
             med: MedRule::default(),
             enough_throughput: 25_000_000,
+            circuit: CircuitPolicy::default(),
             rules: Vec::new(),
             licences: BTreeMap::new(),
             locations: BTreeMap::new(),

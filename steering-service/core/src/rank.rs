@@ -16,6 +16,7 @@
 mod pass;
 
 use crate::{
+    circuit::Signal,
     index::{ApplianceIx, Index, SiteIx, TitleIx},
     key::Key,
     policy::{Country, Location},
@@ -75,6 +76,11 @@ pub enum DropReason {
     NotReported,
     /// It says that it should get no viewers.
     Unhealthy,
+    /// Viewers or probes fail there: [`crate::circuit`].
+    Failing {
+        /// Who says so.
+        by: Signal,
+    },
     /// It has missed its reports.
     Lost,
     /// It drains.
@@ -102,6 +108,7 @@ impl DropReason {
             Self::ContentMissing { .. } => "content_missing",
             Self::NotReported => "not_reported",
             Self::Unhealthy => "unhealthy",
+            Self::Failing { .. } => "failing",
             Self::Lost => "lost",
             Self::Draining => "draining",
             Self::OverCapacity { .. } => "over_capacity",
@@ -117,12 +124,13 @@ impl DropReason {
             Self::Draining => 1,
             Self::OverCapacity { .. } => 2,
             Self::Unhealthy => 3,
-            Self::Lost => 4,
-            Self::NotReported => 5,
-            Self::ContentMissing { .. } => 6,
-            Self::Unusable { .. } => 7,
-            Self::Blocked => 8,
-            Self::NotLicensed => 9,
+            Self::Failing { .. } => 4,
+            Self::Lost => 5,
+            Self::NotReported => 6,
+            Self::ContentMissing { .. } => 7,
+            Self::Unusable { .. } => 8,
+            Self::Blocked => 9,
+            Self::NotLicensed => 10,
         }
     }
 }

@@ -24,10 +24,10 @@ const PER_NETWORK: usize = 16;
 
 /// A network of the size that throughput is gathered for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Network(u64);
+pub(crate) struct Network(u64);
 
 impl Network {
-    fn of(client: IpAddr) -> Self {
+    pub fn of(client: IpAddr) -> Self {
         match client.to_canonical() {
             IpAddr::V4(a) => Self(1 << 63 | u64::from(u32::from(a) >> 8)),
             IpAddr::V6(a) => Self((u128::from(a) >> 80) as u64),

@@ -20,6 +20,8 @@ struct Slot {
     told: u8,
     /// Position of the one that it was last known to use.
     on: u8,
+    /// Position of one that it has fled from, until that counts.
+    fled: u8,
 }
 
 const EMPTY: Slot = Slot {
@@ -27,6 +29,7 @@ const EMPTY: Slot = Slot {
     due: f64::NEG_INFINITY,
     told: NOWHERE,
     on: NOWHERE,
+    fled: NOWHERE,
 };
 
 /// What a poll of a session is worth.
@@ -64,7 +67,7 @@ impl Sessions {
             session,
             due: now + after,
             told: 0,
-            on: NOWHERE,
+            ..EMPTY
         };
     }
 
@@ -77,22 +80,27 @@ impl Sessions {
                 due: now + after,
                 told,
                 on,
+                ..EMPTY
             };
             return Worth::Unknown;
         }
-        let before = *slot;
+        let verdict = verdict(*slot, on);
         slot.told = told;
-        if now < before.due {
-            if before.on == NOWHERE {
-                slot.on = on;
-            }
+        if on != NOWHERE {
+            slot.on = on;
+        }
+        if let Some((from, false)) = verdict {
+            slot.fled = from;
+        }
+        if now < slot.due {
             return Worth::Early;
         }
         slot.due = now + after;
-        slot.on = on;
-        Worth::Due {
-            verdict: verdict(before, on),
-        }
+        let verdict = match std::mem::replace(&mut slot.fled, NOWHERE) {
+            NOWHERE => verdict,
+            from => Some((from, false)),
+        };
+        Worth::Due { verdict }
     }
 
     fn place(&mut self, session: u64) -> &mut Slot {
@@ -185,6 +193,18 @@ mod tests {
         s.poll(9, 0, 0, 0.0, TTL);
         assert_eq!(s.poll(9, 0, 1, 3.0, TTL), Worth::Early, "told to leave 0");
         assert_eq!(s.poll(9, 1, 1, 13.0, TTL), due(Some((1, true))));
+    }
+
+    #[test]
+    fn who_flees_early_counts_when_it_is_due() {
+        let mut s = Sessions::new(16);
+        s.begin(9, 0.0, 4.0);
+        s.poll(9, 0, 0, 1.0, TTL);
+        for now in [2.0, 2.5, 3.0] {
+            assert_eq!(s.poll(9, 1, 1, now, TTL), Worth::Early);
+        }
+        assert_eq!(s.poll(9, 1, 1, 4.0, TTL), due(Some((0, false))));
+        assert_eq!(s.poll(9, 1, 1, 14.0, TTL), due(Some((1, true))), "once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-const EXPLAIN: &str = "/v1/rank?asset=film&client=127.0.0.9&explain=1";
+pub const EXPLAIN: &str = "/v1/rank?asset=film&client=127.0.0.9&explain=1";
 
 /// How often players' reports had an outcome.
 async fn reports(p: &Program, outcome: &str) -> f64 {
@@ -27,7 +27,7 @@ async fn report(p: &Program, session: &Session, query: &str) {
     }
 }
 
-fn of<'a>(answer: &'a Value, appliance: &str) -> &'a Value {
+pub fn of<'a>(answer: &'a Value, appliance: &str) -> &'a Value {
     let ranked = answer["explain"]["ranked"].as_array().unwrap();
     ranked.iter().find(|e| e["appliance"] == appliance).unwrap()
 }

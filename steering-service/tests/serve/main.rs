@@ -6,6 +6,7 @@
 )]
 
 mod advertisement;
+mod circuits;
 mod control;
 mod decisions;
 mod dns;

@@ -1,6 +1,9 @@
 //! A policy as written, and the way from there to a [`Policy`]: every check, each with the key and the mend.
 
-use super::{Action, Country, Experiment, HeadroomSteps, Licence, Location, MedRule, Policy, Rule, Whom};
+use super::{
+    Action, Country, Experiment, HeadroomSteps, Licence, Location, MedRule, Policy, Rule, Whom,
+    circuit::RawCircuit,
+};
 use crate::routes::HolderName;
 use cdn_types::{OcaId, SiteId, TitleId};
 use ipnet::IpNet;
@@ -26,6 +29,8 @@ pub struct RawPolicy {
     pub minimum_entries: Option<usize>,
     pub med: Option<RawMed>,
     pub enough_throughput_mbps: Option<f64>,
+    #[serde(default)]
+    pub circuit: RawCircuit,
     #[serde(default, rename = "rule")]
     pub rules: Vec<RawRule>,
     #[serde(default, rename = "licence")]
@@ -128,7 +133,7 @@ pub struct PolicyError {
     pub mend: &'static str,
 }
 
-fn wrong<T>(
+pub(super) fn wrong<T>(
     key: impl Into<String>,
     problem: impl Into<String>,
     mend: &'static str,
@@ -189,6 +194,7 @@ impl TryFrom<RawPolicy> for Policy {
                     );
                 }
             },
+            circuit: (&raw.circuit).try_into()?,
             rules: numbered("rule", &raw.rules, rule)?,
             licences: licences(&raw.licences)?,
             locations: locations(&raw.locations)?,

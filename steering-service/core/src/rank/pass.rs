@@ -3,6 +3,7 @@
 use super::{DropReason, Dropped, Options, Ranked, Ranking, Tier};
 use crate::{
     bits::{self, Bits},
+    circuit::{Signal, Verdict},
     index::{ApplianceIx, Index, SiteIx, Target, TitleIx, network},
     key::{ELSEWHERE, FARTHEST, Fields, Key, KeyName, SAME_REGION},
     policy::{
@@ -208,7 +209,7 @@ impl<'a> Pass<'a> {
             matches => Effect::of(matches, ix, standing.site),
         };
         let fit = bits::has(self.index.available(), ix.0) && bits::has(self.holders, ix.0);
-        if fit && self.licensed && !effect.blocked {
+        if fit && self.failing(ix).is_none() && self.licensed && !effect.blocked {
             let entry = self.entry(ix, route, effect);
             if new {
                 ranking.entries.push(entry);
@@ -226,8 +227,24 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Who says that an appliance fails, unless this viewer is among those that try it again.
+    fn failing(&self, ix: ApplianceIx) -> Option<Signal> {
+        let standing = self.index.standing(ix);
+        match standing.circuit {
+            Verdict::Closed | Verdict::Distrusted { .. } => None,
+            Verdict::Open { by } => Some(by),
+            Verdict::Trial { permille, by } => {
+                let tries = standing.seed.with(self.viewer).0 % 1000 < u64::from(permille);
+                (!tries).then_some(by)
+            }
+        }
+    }
+
     fn reasons(&self, ix: ApplianceIx, effect: Effect) -> Vec<DropReason> {
         let mut reasons = self.index.refusals(ix, self.title);
+        if let Some(by) = self.failing(ix) {
+            reasons.push(DropReason::Failing { by });
+        }
         if effect.blocked {
             reasons.push(DropReason::Blocked);
         }

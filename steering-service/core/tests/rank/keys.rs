@@ -10,7 +10,9 @@ use cdn_types::{
 };
 use std::{net::IpAddr, sync::Arc};
 use steering_core::{
-    DropReason, Index, Options, Policy, Ranking, Tier, explain,
+    DropReason, Index, Options, Policy, Ranking, Tier,
+    circuit::fleet::Verdicts,
+    explain,
     fleet::FleetIndex,
     index::{Parts, cover},
     policy::{Location, raw::RawPolicy},
@@ -40,6 +42,7 @@ pub struct World {
     pub routes: RouteBuilder,
     pub policy: Policy,
     pub throughput: Throughput,
+    pub circuits: Verdicts,
 }
 
 impl World {
@@ -49,6 +52,7 @@ impl World {
             routes: RouteBuilder::new(),
             policy: Policy::default(),
             throughput: Throughput::new(100),
+            circuits: Verdicts::default(),
         }
     }
     pub fn route(&mut self, appliance: &str, prefix: &str, with: Attributes) {
@@ -63,6 +67,7 @@ impl World {
             routes: Arc::new(self.routes.publish()),
             policy: Arc::new(self.policy.clone()),
             measured: Arc::new(self.throughput.measured(0.0)),
+            circuits: Arc::new(self.circuits.clone()),
         };
         Index::join(parts, contested)
     }

@@ -6,6 +6,7 @@
 )]
 
 mod balance;
+mod circuits;
 mod fixture;
 mod keys;
 mod policies;
