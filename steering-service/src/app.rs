@@ -17,6 +17,7 @@ use crate::{
     signing::Signer,
 };
 use axum::http::HeaderName;
+use cdn_types::time::Timestamp;
 use ipnet::IpNet;
 use serde_json::json;
 use std::{
@@ -75,6 +76,9 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
+/// What time it is; the system's but where a test passes hours at once.
+pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// What all requests share.
 pub struct Shared {
     /// The fleet.
@@ -109,6 +113,8 @@ pub struct Shared {
     pub cdni: Option<Arc<Cdni>>,
     /// Where decisions are logged, if they are.
     pub decisions: Option<Arc<DecisionLog>>,
+    /// For ages of what is known.
+    pub clock: Clock,
 }
 
 /// A service that is ready to be started.
@@ -213,6 +219,7 @@ impl App {
             signer: self.signer,
             cdni: self.cdni,
             decisions: self.decisions.clone(),
+            clock: Box::new(Timestamp::now),
         });
         println!("{ready}");
         let stop = async move {

@@ -8,7 +8,6 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use cdn_types::time::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ pub async fn healthz() -> Response {
 /// It has a fleet to rank. A stale one is good enough: steering goes on without the control plane.
 pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let fleet = fleet(&shared)?;
-    let now = Timestamp::now();
+    let now = (shared.clock)();
     let body = json!({
         "status": "ready",
         "generation": fleet.index.generation,
@@ -32,7 +31,7 @@ pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
 
 /// Prometheus text format.
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let now = Timestamp::now();
+    let now = (shared.clock)();
     if let Some(stale) = shared.fleet.stale_seconds(now) {
         shared.metrics.stale.set(stale);
     }

@@ -11,7 +11,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     http::HeaderMap,
 };
-use cdn_types::{TitleId, api::v1::SteeringOutcome, time::Timestamp};
+use cdn_types::{TitleId, api::v1::SteeringOutcome};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, sync::Arc};
 use steering_core::{Explanation, Headroom, Options, Ranking, Tier, explain, index::FALLBACK_ID};
@@ -92,7 +92,7 @@ pub async fn rank(
         Some("1") => true,
         Some(_) => return Err(Problem::bad_request("explain must be 0 or 1.")),
     };
-    let now = Timestamp::now();
+    let now = (shared.clock)();
     // Before the fleet, so that an answer never claims routes that it does not have.
     let routes = shared.fleet.routes_age(now);
     let fleet = fleet(&shared)?;

@@ -6,6 +6,7 @@
 )]
 
 mod advertisement;
+mod away;
 mod circuits;
 mod control;
 mod decisions;
