@@ -28,7 +28,7 @@ use std::{
 use tokio::sync::Notify;
 
 /// Most reads of a worker under way on one drive: of 256 KiB each, as much as saturates an NVMe drive.
-const DEPTH: usize = 64;
+const DEPTH: usize = 128;
 /// Pause when the kernel took less than it was given.
 const PAUSE: Duration = Duration::from_millis(1);
 
