@@ -6,7 +6,7 @@ use crate::{
     dns,
     feedback::{Feedback, probes::Prober, worker::Worker},
     fleet::{FleetState, cache, control, feed, file},
-    http::{self, advertisement::Cdni, server},
+    http::{advertisement::Cdni, server},
     key_file::KeyFileError,
     metrics::Metrics,
     policy,
@@ -228,7 +228,7 @@ impl App {
                 _ = int.recv() => {}
             }
         };
-        server::serve(listener, self.config.proxy_protocol, http::router(shared), stop).await;
+        server::serve(listener, self.config.proxy_protocol, shared, stop).await;
         if let Some(log) = self.decisions {
             log.close().await;
         }

@@ -54,7 +54,19 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Answers preflights, adds what every answer to a browser needs, counts.
+/// The answer to a player's poll. Polls are most of what is asked, and their answer waits for nothing: they pass the router by.
+pub fn at_once<B>(shared: &Shared, peer: SocketAddr, request: &axum::http::Request<B>) -> Option<Response> {
+    let token = request.uri().path().strip_prefix("/v1/steer/")?;
+    if request.method() != Method::GET || token.bytes().any(|b| matches!(b, b'/' | b'%')) {
+        return None;
+    }
+    let answer = steer::answer(shared, peer, token, request.uri().query(), request.headers());
+    let mut response = answer.into_response();
+    finish(shared, "steer", &mut response);
+    Some(response)
+}
+
+/// Answers preflights, and finishes what the others answer.
 async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let door = door(request.uri().path());
     let mut response = if request.method() == Method::OPTIONS {
@@ -62,6 +74,12 @@ async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next)
     } else {
         next.run(request).await
     };
+    finish(&shared, door, &mut response);
+    response
+}
+
+/// Adds what every answer to a browser needs, and counts.
+fn finish(shared: &Shared, door: &'static str, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
@@ -77,7 +95,6 @@ async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next)
         .requests
         .with_label_values(&[door, status.as_str()])
         .inc();
-    response
 }
 
 fn door(path: &str) -> &'static str {

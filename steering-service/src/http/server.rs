@@ -1,7 +1,9 @@
 //! Accepts connections and speaks HTTP/1.1, within limits, until told to stop.
 
-use super::{Peer, proxy_protocol};
-use axum::{Router, body::Body, extract::Request};
+use super::{Peer, at_once, proxy_protocol, router};
+use crate::app::Shared;
+use axum::{body::Body, extract::Request};
+use futures_util::future::{Either, ready};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -33,9 +35,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     proxies: Vec<IpNet>,
-    router: Router,
+    shared: Arc<Shared>,
     stop: impl Future<Output = ()>,
 ) {
+    let router = router(Arc::clone(&shared));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut builder = http1::Builder::new();
@@ -43,6 +46,7 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
+        .writev(false) // answers are small: one copy costs less than a list of pieces
         .max_buf_size(MAX_HEAD);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -64,7 +68,8 @@ pub async fn serve(
         let _ = stream.set_nodelay(true); // answers are small; without it only latency suffers
         let proxy = peer.ip().to_canonical();
         let proxied = proxies.iter().any(|net| net.contains(&proxy));
-        let (router, builder, watcher) = (router.clone(), builder.clone(), graceful.watcher());
+        let (router, shared) = (router.clone(), Arc::clone(&shared));
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
             if proxied {
@@ -77,9 +82,12 @@ pub async fn serve(
                 }
             }
             let service = service_fn(move |request: hyper::Request<Incoming>| {
+                if let Some(response) = at_once(&shared, peer, &request) {
+                    return Either::Left(ready(Ok(response)));
+                }
                 let mut request: Request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer));
-                router.clone().oneshot(request)
+                Either::Right(router.clone().oneshot(request))
             });
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             if let Err(error) = watcher.watch(connection).await {

@@ -21,10 +21,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cdn_types::OcaId;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use steering_core::Options;
 
-/// Handles the call.
+/// Handles the call, where it came through the router.
 pub async fn steer(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -32,12 +32,23 @@ pub async fn steer(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    answer(&shared, peer, &token, query.as_deref(), &headers)
+}
+
+/// Handles the call.
+pub fn answer(
+    shared: &Shared,
+    peer: SocketAddr,
+    token: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let session = shared
         .key
-        .open(&token)
+        .open(token)
         .map_err(|e| Problem::session(format!("{e}.")))?;
-    let poll = Poll::parse(query.as_deref().unwrap_or_default());
-    let viewer = Viewer::of(&shared, peer, &headers);
+    let poll = Poll::parse(query.unwrap_or_default());
+    let viewer = Viewer::of(shared, peer, headers);
     let fleet = shared.fleet.current();
     let (pathway_priority, draining) = decide(fleet.as_deref(), &session, &poll, viewer);
     if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
@@ -57,7 +68,7 @@ pub async fn steer(
     shared.feedback.note(&asked, told, ttl, now);
     if let Some(fleet) = &fleet {
         log(
-            &shared,
+            shared,
             Door::Steer,
             &fleet.index,
             viewer,
@@ -73,7 +84,7 @@ pub async fn steer(
     let list = SteeringList {
         version: 1,
         ttl,
-        reload_uri: format!("{}/v1/steer/{token}", public_base(&shared, &headers)),
+        reload_uri: format!("{}/v1/steer/{token}", public_base(shared, headers)),
         pathway_priority,
     };
     let body = serde_json::to_string(&list).unwrap_or_default();

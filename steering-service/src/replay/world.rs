@@ -89,6 +89,7 @@ impl World {
             routes: Arc::new(builder.publish()),
             policy: Arc::new(policy),
             measured: Arc::default(),
+            circuits: Arc::default(),
         };
         let rates = snapshot.titles.iter();
         Ok(Self {

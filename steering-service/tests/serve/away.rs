@@ -18,7 +18,7 @@ use steering_service::{
     app::Shared,
     feedback::{Asked, Feedback, worker::Worker},
     fleet::FleetState,
-    http::{self, server},
+    http::server,
     metrics::Metrics,
     poll_rate::PollRate,
     random::Random,
@@ -75,10 +75,16 @@ impl Lived {
             poll_rate: PollRate::default(),
             polls_per_second: 1000,
             signer: None,
+            cdni: None,
+            decisions: None,
             clock: Box::new(move || Timestamp::from_millisecond(turned.load(Ordering::Relaxed)).unwrap()),
         };
-        let router = http::router(Arc::new(shared));
-        tokio::spawn(server::serve(listener, vec![], router, std::future::pending()));
+        tokio::spawn(server::serve(
+            listener,
+            vec![],
+            Arc::new(shared),
+            std::future::pending(),
+        ));
         Self {
             url: format!("http://{listen}"),
             client: client(),
