@@ -107,7 +107,7 @@ pub struct Circuit {
     evidence: [f64; 2],
     /// When the sums were last faded.
     at: f64,
-    /// How often it was opened since it last was good for long.
+    /// How often the next back-off is doubled.
     level: i32,
     last_probe: Option<(f64, bool)>,
 }
@@ -163,7 +163,9 @@ impl Circuit {
         match &mut self.state {
             State::Closed { since } => {
                 if now - *since >= policy.longest_back_off {
-                    self.level = 0;
+                    // One step at a time: who comes and goes shall not begin anew with each good while.
+                    self.level = (self.level - 1).max(0);
+                    *since = now;
                 }
             }
             State::Open { until, by } => {
@@ -232,7 +234,9 @@ impl Circuit {
 
     fn open(&mut self, policy: &CircuitPolicy, by: Signal, now: f64) {
         let back_off = (policy.back_off * 2f64.powi(self.level)).min(policy.longest_back_off);
-        self.level = (self.level + 1).min(16);
+        if back_off < policy.longest_back_off {
+            self.level += 1;
+        }
         self.evidence = [0.0; 2];
         self.state = State::Open {
             until: now + back_off,
@@ -336,9 +340,14 @@ mod tests {
         }
         c.advance(&POLICY, now + 10.0);
         assert_eq!(c.verdict(), Verdict::Closed);
-        c.advance(&POLICY, now + 51.0);
-        failures(&mut c, Signal::Players, false, now + 51.0);
-        c.advance(&POLICY, now + 61.0);
+        // Each 40 s without trouble halve it.
+        for later in [51.0, 92.0] {
+            c.advance(&POLICY, now + later);
+        }
+        failures(&mut c, Signal::Players, false, now + 92.0);
+        c.advance(&POLICY, now + 101.0);
+        assert_eq!(c.verdict(), Verdict::Open { by: Signal::Players });
+        c.advance(&POLICY, now + 102.0);
         assert!(matches!(c.verdict(), Verdict::Trial { .. }), "short again");
     }
 

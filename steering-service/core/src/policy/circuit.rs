@@ -16,7 +16,7 @@ pub struct CircuitPolicy {
     pub evidence: f64,
     /// Seconds out after the first time; doubles from time to time.
     pub back_off: f64,
-    /// Most seconds out, and seconds of good conduct after which all is forgotten.
+    /// Most seconds out, and seconds of good conduct that halve the next time.
     pub longest_back_off: f64,
     /// Share of sessions that try it first after that, in thousandths.
     pub trial_permille: u32,

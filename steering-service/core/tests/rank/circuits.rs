@@ -176,7 +176,7 @@ proptest! {
             let down = ((sim.now / period) as u64).is_multiple_of(2);
             sim.round(only("lon-2", if down { 0.8 } else { 0.0 }));
         }
-        prop_assert!(sim.openings() <= 24, "{} times in an hour, every {} s", sim.openings(), period);
+        prop_assert!(sim.openings() <= 20, "{} times in an hour, every {} s", sim.openings(), period);
     }
 }
 
