@@ -9,7 +9,10 @@ pub mod control;
 pub mod feed;
 pub mod file;
 
-use crate::metrics::Metrics;
+use crate::{
+    experiments::{ArmIndexes, Exposure},
+    metrics::Metrics,
+};
 use arc_swap::ArcSwapOption;
 use cdn_types::{
     OcaId,
@@ -41,10 +44,16 @@ use steering_core::{
 pub struct Fleet {
     /// For ranking.
     pub index: Index,
+    /// For ranking sessions of arms that weigh differently.
+    arms: ArmIndexes,
     titles: Arc<Vec<TitleView>>,
 }
 
 impl Fleet {
+    /// What ranks a session of these arms.
+    pub fn index_of(&self, exposure: &Exposure) -> &Index {
+        self.arms.of(&self.index, exposure)
+    }
     /// A title with the texts of its packed manifests.
     pub fn title(&self, ix: TitleIx) -> &TitleView {
         &self.titles[ix.0 as usize]
@@ -279,7 +288,8 @@ impl FleetState {
                 tracing::warn!("the policy has a rule about `{name}`, which the fleet does not have");
             }
         }
-        let fleet = Arc::new(Fleet { index, titles });
+        let arms = ArmIndexes::new(&index);
+        let fleet = Arc::new(Fleet { index, arms, titles });
         self.current.store(Some(Arc::clone(&fleet)));
         fleet
     }

@@ -241,7 +241,7 @@ fn count_session(shared: &Shared, fleet: &Fleet, ranking: &Ranking) {
     shared.counts.add(Timestamp::now(), site, title, ranking.outcome);
 }
 
-/// Logs a decision, if decisions are logged; `fill` adds what the door knows.
+/// Logs a decision, if anybody has a use for it; `fill` adds what the door knows.
 fn log(
     shared: &Shared,
     door: Door,
@@ -250,10 +250,10 @@ fn log(
     title: &TitleId,
     fill: impl FnOnce(&mut Decision),
 ) {
-    if let Some(log) = &shared.decisions {
-        let now = Timestamp::now().as_millisecond();
+    if shared.decisions.wanted(index.policy()) {
+        let now = (shared.clock)().as_millisecond();
         let mut decision = Decision::new(door, now, index, viewer.ip, viewer.country, title);
         fill(&mut decision);
-        log.push(decision);
+        shared.decisions.push(decision);
     }
 }

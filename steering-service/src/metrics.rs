@@ -222,6 +222,14 @@ pub const METRICS: &[Metric] = &[
         stability: Stability::Experimental,
         help: "Decisions for the decision log: written, dropped (the queue was full), failed (the drive refused).",
     },
+    Metric {
+        name: "steering_experiment_arms_stopped_total",
+        kind: Kind::Counter,
+        unit: "arms",
+        labels: &["experiment", "arm"],
+        stability: Stability::Experimental,
+        help: "Arms of experiments that were stopped because they did harm.",
+    },
 ];
 
 /// The registered metrics.
@@ -281,6 +289,8 @@ pub struct Metrics {
     pub dns_answers: IntCounterVec,
     /// By outcome.
     pub decisions: IntCounterVec,
+    /// By experiment and arm.
+    pub arms_stopped: IntCounterVec,
 }
 
 impl Metrics {
@@ -338,6 +348,7 @@ impl Metrics {
             policy_errors: counter("steering_policy_errors_total")?,
             dns_answers: counters("steering_dns_answers_total")?,
             decisions: counters("steering_decisions_logged_total")?,
+            arms_stopped: counters("steering_experiment_arms_stopped_total")?,
             registry,
         })
     }
@@ -370,6 +381,7 @@ mod tests {
         metrics.route_changes.with_label_values(&["announced"]).inc();
         metrics.dns_answers.with_label_values(&["udp", "NOERROR"]).inc();
         metrics.decisions.with_label_values(&["written"]).inc();
+        metrics.arms_stopped.with_label_values(&["x", "b"]).inc();
         let text = metrics.text();
         for metric in METRICS {
             assert!(

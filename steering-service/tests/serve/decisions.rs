@@ -204,3 +204,66 @@ async fn a_replay_shows_what_has_changed_since() {
         (1, first.as_str())
     );
 }
+
+/// A policy with an arm that is stopped when it is slower.
+const EXPERIMENT: &str = r#"version = 5
+[[experiment]]
+name = "order"
+arm = [{ name = "as-is", share = 1 }, { name = "short", share = 1, hysteresis_steps = 0 }]
+guard = { throughput_percent = 5, minimum_sessions = 30 }
+"#;
+
+#[tokio::test]
+async fn a_harmful_arm_is_stopped_and_its_sessions_are_the_controls() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("policy.toml");
+    std::fs::write(&policy, EXPERIMENT).unwrap();
+    let log = dir.path().join("log");
+    let args = [
+        "--decision-log",
+        log.to_str().unwrap(),
+        "--policy",
+        policy.to_str().unwrap(),
+    ];
+    let p = Program::offline(&fleet(), &args).await;
+    let parsed = steering_service::policy::read(&policy).unwrap();
+    let session = async |slow: bool| {
+        let text = p.get("/v1/play/film/master.m3u8").await.text().await.unwrap();
+        let (declared, uri, _) = read_hls(&text);
+        let token = uri.rsplit('/').next().unwrap().split('.').next().unwrap();
+        let text = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token).unwrap();
+        let id = String::from_utf8(text)
+            .unwrap()
+            .split('/')
+            .nth(2)
+            .unwrap()
+            .to_owned();
+        let short = parsed.experiments[0].arm(&id).name == "short";
+        let bps = if slow && short { 1_000_000 } else { 9_000_000 };
+        for _ in 0..2 {
+            p.client
+                .get(format!(
+                    "{uri}?_HLS_pathway={}&_HLS_throughput={bps}",
+                    declared[0]
+                ))
+                .send()
+                .await
+                .unwrap();
+        }
+    };
+    // One look at the first decision, when nothing is known; the next comes ten seconds later.
+    let began = Instant::now();
+    let stopped = r#"steering_experiment_arms_stopped_total{arm="short",experiment="order"}"#;
+    while sample(&p.get("/metrics").await.text().await.unwrap(), stopped).is_none() {
+        assert!(began.elapsed() < PATIENCE);
+        session(true).await;
+    }
+    for _ in 0..20 {
+        session(false).await;
+    }
+    assert!(p.stop().await.0.success());
+    let log: Vec<_> = LogReader::open(&log).unwrap().map(Result::unwrap).collect();
+    let (late, early) = (&log[log.len() - 60..], &log[..log.len() - 60]);
+    assert!(late.iter().all(|d| d.arms["order"] == "as-is"));
+    assert!(early.iter().any(|d| d.arms["order"] == "short"));
+}

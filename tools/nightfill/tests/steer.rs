@@ -47,7 +47,7 @@ async fn folder() -> TempDir {
         file_bytes: 1 << 20,
         files: 2,
     };
-    let log = DecisionLog::open(config, Arc::new(Metrics::new().unwrap())).unwrap();
+    let log = DecisionLog::open(Some(config), None, Arc::new(Metrics::new().unwrap())).unwrap();
     for round in 0..3 {
         for n in 0..20 {
             log.push(decision(round, n));
