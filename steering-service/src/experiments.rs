@@ -3,6 +3,7 @@
 //! An arm that was stopped ([`guard`]) has no sessions any more: they are the control's, and are logged as such.
 
 pub mod guard;
+pub mod outcome;
 
 use arc_swap::ArcSwap;
 use std::{

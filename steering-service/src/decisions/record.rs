@@ -139,7 +139,7 @@ impl Decision {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The n-th of a run of polls that look like real ones.
