@@ -146,6 +146,16 @@ impl FleetState {
         let members = Arc::new(FleetIndex::build(&snapshot)?);
         let titles = Arc::new(snapshot.titles);
         let mut making = self.making();
+        let top = |fleet: &FleetIndex| {
+            fleet
+                .top()
+                .iter()
+                .map(|ix| fleet.title(*ix).id.clone())
+                .collect::<Vec<_>>()
+        };
+        if self.current().is_some_and(|old| top(&old.index) != top(&members)) {
+            self.metrics.title_misses.reset(); // or titles would gather over the years
+        }
         making.contested = index::cover(&mut making.routes, &members);
         for c in &making.contested {
             tracing::warn!(prefix = %c.prefix, kept = %c.kept, ignored = %c.ignored, "two sites claim one network");

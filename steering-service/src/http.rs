@@ -238,6 +238,19 @@ fn count_session(shared: &Shared, fleet: &Fleet, ranking: &Ranking) {
     shared.metrics.sessions.with_label_values(&[name]).inc();
     let site = ranking.site.map(|(ix, _)| &fleet.index.site(ix).id);
     let title = &fleet.index.title(ranking.title).id;
+    if let Some((ix, _)) = ranking.site.filter(|_| ranking.outcome != O::Hit)
+        && let Some(miss) = fleet.index.miss(ix, ranking.title)
+    {
+        let metrics = &shared.metrics;
+        let site = fleet.index.site(ix).id.as_str();
+        metrics.site_misses.with_label_values(&[site, miss.name()]).inc();
+        let top = fleet.index.top().contains(&ranking.title);
+        let label = if top { title.as_str() } else { "other" };
+        metrics
+            .title_misses
+            .with_label_values(&[label, miss.name()])
+            .inc();
+    }
     shared.counts.add(Timestamp::now(), site, title, ranking.outcome);
 }
 

@@ -267,3 +267,59 @@ async fn a_harmful_arm_is_stopped_and_its_sessions_are_the_controls() {
     assert!(late.iter().all(|d| d.arms["order"] == "as-is"));
     assert!(early.iter().any(|d| d.arms["order"] == "short"));
 }
+
+#[tokio::test]
+async fn misses_are_counted_by_what_the_site_lacks() {
+    let start = fleet();
+    let p = Program::offline(&start, &[]).await;
+    p.get("/v1/play/rare/master.m3u8").await;
+    p.get("/v1/play/film/master.m3u8").await;
+    let mut sick = with_state(&start, "lon-1", ApplianceState::Unhealthy);
+    sick = with_state(&sick, "lon-2", ApplianceState::Draining);
+    p.replace(&sick).await;
+    p.get("/v1/play/film/master.m3u8").await;
+    sick.generation += 1;
+    sick.appliances[1].state = ApplianceState::Serving;
+    sick.appliances[1].load.egress = sick.appliances[1].capacity.egress;
+    p.replace(&sick).await;
+    p.get("/v1/play/film/master.m3u8").await;
+    p.get("/v1/play/film/master.m3u8").await;
+    let metrics = async || p.get("/metrics").await.text().await.unwrap();
+    let text = metrics().await;
+    for (class, title, count) in [
+        ("content", "rare", 1.0),
+        ("health", "film", 1.0),
+        ("capacity", "film", 2.0),
+    ] {
+        let site = format!(r#"steering_site_misses_total{{class="{class}",site="lon"}}"#);
+        assert_eq!(sample(&text, &site), Some(count), "{class}");
+        let name = format!(r#"steering_title_misses_total{{class="{class}",title="{title}"}}"#);
+        assert_eq!(sample(&text, &name), Some(count), "{class}");
+    }
+    // Twenty others with more demand: the names begin anew, and this one is among the others.
+    for n in 0..20 {
+        let mut hot = sick.titles[0].clone();
+        hot.id = cdn_types::TitleId::new(format!("hot-{n}")).unwrap();
+        hot.demand = cdn_types::Bytes(9);
+        sick.titles.push(hot);
+    }
+    sick.generation += 1;
+    p.replace(&sick).await;
+    p.get("/v1/play/film/master.m3u8").await;
+    let text = metrics().await;
+    assert_eq!(
+        sample(
+            &text,
+            r#"steering_title_misses_total{class="capacity",title="other"}"#
+        ),
+        Some(1.0)
+    );
+    assert!(!text.contains(r#"title="film""#));
+    assert_eq!(
+        sample(
+            &text,
+            r#"steering_site_misses_total{class="capacity",site="lon"}"#
+        ),
+        Some(3.0)
+    );
+}
