@@ -4,6 +4,7 @@ use crate::{
     config::{Config, Source},
     decisions::{DecisionLog, DecisionLogError},
     dns,
+    experiments::{Running, guard::Guards},
     feedback::{Feedback, probes::Prober, worker::Worker},
     fleet::{FleetState, cache, control, feed, file},
     http::{advertisement::Cdni, server},
@@ -111,10 +112,12 @@ pub struct Shared {
     pub signer: Option<Arc<Signer>>,
     /// What other networks are told, if they are.
     pub cdni: Option<Arc<Cdni>>,
-    /// Where decisions are logged, if they are.
-    pub decisions: Option<Arc<DecisionLog>>,
     /// For ages of what is known.
     pub clock: Clock,
+    /// Where decisions go.
+    pub decisions: Arc<DecisionLog>,
+    /// Which arms of experiments run.
+    pub running: Arc<Running>,
 }
 
 /// A service that is ready to be started.
@@ -127,7 +130,8 @@ pub struct App {
     random: Arc<Random>,
     signer: Option<Arc<Signer>>,
     cdni: Option<Arc<Cdni>>,
-    decisions: Option<Arc<DecisionLog>>,
+    decisions: Arc<DecisionLog>,
+    running: Arc<Running>,
 }
 
 impl App {
@@ -153,15 +157,14 @@ impl App {
         };
         let signer = config.signing.clone().map(Signer::load).transpose()?;
         let cdni = config.cdni.clone().map(Cdni::load).transpose()?;
-        let decisions = config
-            .decisions
-            .clone()
-            .map(|config| DecisionLog::open(config, Arc::clone(&metrics)))
-            .transpose()?;
+        let running = Arc::new(Running::default());
+        let guards = Guards::new(Arc::clone(&fleet), Arc::clone(&running), Arc::clone(&metrics));
+        let decisions = DecisionLog::open(config.decisions.clone(), Some(guards), Arc::clone(&metrics))?;
         Ok(Self {
             signer: signer.map(Arc::new),
             cdni: cdni.map(Arc::new),
-            decisions: decisions.map(Arc::new),
+            decisions: Arc::new(decisions),
+            running,
             key: session_key(config.session_key.as_deref())?,
             random: Arc::new(Random::new(getrandom::u64().map_err(StartError::Random)?)),
             config,
@@ -218,8 +221,9 @@ impl App {
             polls_per_second: self.config.polls_per_second,
             signer: self.signer,
             cdni: self.cdni,
-            decisions: self.decisions.clone(),
             clock: Box::new(Timestamp::now),
+            decisions: Arc::clone(&self.decisions),
+            running: self.running,
         });
         println!("{ready}");
         let stop = async move {
@@ -229,9 +233,7 @@ impl App {
             }
         };
         server::serve(listener, self.config.proxy_protocol, shared, stop).await;
-        if let Some(log) = self.decisions {
-            log.close().await;
-        }
+        self.decisions.close().await;
         for task in tasks.forever {
             task.abort();
             let _ = task.await; // drops the sender of snapshot texts, which lets the cache finish

@@ -1,5 +1,7 @@
 //! The decision log: what was asked and what was answered, so that an evening can be ranked again under another policy.
 //!
+//! The same stream feeds the guards of experiments ([`crate::experiments::guard`]), also where nothing is written.
+//!
 //! A decision is handed over through a bounded queue and never waits: what does not fit is dropped and counted. One
 //! thread writes ([`writer`]); [`reader`] reads what it wrote, up to the cut if the process was killed.
 
@@ -7,17 +9,21 @@ pub mod reader;
 pub mod record;
 mod writer;
 
-use crate::metrics::Metrics;
+use crate::{
+    experiments::guard::{self, Guards},
+    metrics::Metrics,
+};
 use record::Decision;
 use std::{
     io,
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::Duration,
 };
+use steering_core::Policy;
 use writer::Writer;
 
 /// Decisions that wait for the writer at most: some 4 MB, a fraction of a second of a busy service.
@@ -54,23 +60,39 @@ enum Message {
 pub struct DecisionLog {
     queue: SyncSender<Message>,
     metrics: Arc<Metrics>,
+    writes: bool,
 }
 
 impl DecisionLog {
-    /// Begins a file and starts the writer.
-    pub fn open(config: DecisionLogConfig, metrics: Arc<Metrics>) -> Result<Self, DecisionLogError> {
-        let dir = config.dir.clone();
-        let wrong = |cause| DecisionLogError { path: dir, cause };
-        let writer = match Writer::open(config, Arc::clone(&metrics)) {
+    /// Begins a file, if there shall be one, and starts the thread.
+    pub fn open(
+        config: Option<DecisionLogConfig>,
+        guards: Option<Guards>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, DecisionLogError> {
+        let path = config.as_ref().map(|c| c.dir.clone()).unwrap_or_default();
+        let wrong = |cause| DecisionLogError { path, cause };
+        let writes = config.is_some();
+        let open = |config| Writer::open(config, Arc::clone(&metrics));
+        let writer = match config.map(open).transpose() {
             Ok(writer) => writer,
             Err(cause) => return Err(wrong(cause)),
         };
         let (queue, messages) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("decision-log".to_owned());
-        match thread.spawn(move || writer.run(&messages)) {
-            Ok(_) => Ok(Self { queue, metrics }),
+        match thread.spawn(move || run(&messages, writer, guards)) {
+            Ok(_) => Ok(Self {
+                queue,
+                metrics,
+                writes,
+            }),
             Err(cause) => Err(wrong(cause)),
         }
+    }
+
+    /// Whether anybody has a use for decisions under this policy.
+    pub fn wanted(&self, policy: &Policy) -> bool {
+        self.writes || guard::wanted(policy)
     }
 
     /// Takes a decision; never waits.
@@ -100,17 +122,45 @@ impl DecisionLog {
     }
 }
 
+fn run(messages: &Receiver<Message>, mut writer: Option<Writer>, mut guards: Option<Guards>) {
+    loop {
+        let wait = writer.as_ref().map_or(Duration::MAX, Writer::wait);
+        match messages.recv_timeout(wait) {
+            Ok(Message::Decided(decision)) => {
+                if let Some(guards) = &mut guards {
+                    guards.take(&decision);
+                }
+                if let Some(writer) = &mut writer {
+                    writer.take(&decision);
+                }
+            }
+            Ok(Message::Close(done)) => {
+                writer.iter_mut().for_each(Writer::flush);
+                let _ = done.send(());
+            }
+            Err(RecvTimeoutError::Timeout) => writer.iter_mut().for_each(Writer::flush),
+            Err(RecvTimeoutError::Disconnected) => return writer.iter_mut().for_each(Writer::flush),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{reader::LogReader, record::tests::decision, *};
-    use std::{path::Path, sync::mpsc::Receiver};
+    use std::path::Path;
 
-    fn config(dir: &Path, file_bytes: u64, files: usize) -> DecisionLogConfig {
-        DecisionLogConfig {
+    fn open(
+        dir: &Path,
+        file_bytes: u64,
+        files: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Result<DecisionLog, DecisionLogError> {
+        let config = DecisionLogConfig {
             dir: dir.join("log"),
             file_bytes,
             files,
-        }
+        };
+        DecisionLog::open(Some(config), None, Arc::clone(metrics))
     }
 
     fn read(path: &Path) -> (Vec<Decision>, Vec<String>) {
@@ -123,7 +173,7 @@ mod tests {
     async fn decisions_read_back_in_order_and_files_turn_over_by_size() {
         let dir = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let log = DecisionLog::open(config(dir.path(), 1, 3), Arc::clone(&metrics)).unwrap();
+        let log = open(dir.path(), 1, 3, &metrics).unwrap();
         let mut all = Vec::new();
         for round in 0..5u64 {
             for n in 0..100 {
@@ -147,8 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_cut_file_is_read_up_to_the_cut() {
         let dir = tempfile::tempdir().unwrap();
-        let log =
-            DecisionLog::open(config(dir.path(), 1 << 20, 3), Arc::new(Metrics::new().unwrap())).unwrap();
+        let log = open(dir.path(), 1 << 20, 3, &Arc::new(Metrics::new().unwrap())).unwrap();
         let all: Vec<_> = (0..2000).map(decision).collect();
         for part in all.chunks(500) {
             part.iter().for_each(|d| log.push(d.clone()));
@@ -180,6 +229,7 @@ mod tests {
         let log = DecisionLog {
             queue,
             metrics: Arc::clone(&metrics),
+            writes: true,
         };
         (0..5).for_each(|n| log.push(decision(n)));
         assert_eq!(metrics.decisions.with_label_values(&["dropped"]).get(), 3);
@@ -190,9 +240,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("log"), "a file").unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let error = DecisionLog::open(config(dir.path(), 1, 1), metrics)
-            .err()
-            .unwrap();
+        let error = open(dir.path(), 1, 1, &metrics).err().unwrap();
         assert!(error.to_string().contains("give a folder"), "{error}");
     }
 }

@@ -9,7 +9,10 @@ pub mod control;
 pub mod feed;
 pub mod file;
 
-use crate::metrics::Metrics;
+use crate::{
+    experiments::{ArmIndexes, Exposure},
+    metrics::Metrics,
+};
 use arc_swap::ArcSwapOption;
 use cdn_types::{
     OcaId,
@@ -41,10 +44,16 @@ use steering_core::{
 pub struct Fleet {
     /// For ranking.
     pub index: Index,
+    /// For ranking sessions of arms that weigh differently.
+    arms: ArmIndexes,
     titles: Arc<Vec<TitleView>>,
 }
 
 impl Fleet {
+    /// What ranks a session of these arms.
+    pub fn index_of(&self, exposure: &Exposure) -> &Index {
+        self.arms.of(&self.index, exposure)
+    }
     /// A title with the texts of its packed manifests.
     pub fn title(&self, ix: TitleIx) -> &TitleView {
         &self.titles[ix.0 as usize]
@@ -137,6 +146,16 @@ impl FleetState {
         let members = Arc::new(FleetIndex::build(&snapshot)?);
         let titles = Arc::new(snapshot.titles);
         let mut making = self.making();
+        let top = |fleet: &FleetIndex| {
+            fleet
+                .top()
+                .iter()
+                .map(|ix| fleet.title(*ix).id.clone())
+                .collect::<Vec<_>>()
+        };
+        if self.current().is_some_and(|old| top(&old.index) != top(&members)) {
+            self.metrics.title_misses.reset(); // or titles would gather over the years
+        }
         making.contested = index::cover(&mut making.routes, &members);
         for c in &making.contested {
             tracing::warn!(prefix = %c.prefix, kept = %c.kept, ignored = %c.ignored, "two sites claim one network");
@@ -279,7 +298,8 @@ impl FleetState {
                 tracing::warn!("the policy has a rule about `{name}`, which the fleet does not have");
             }
         }
-        let fleet = Arc::new(Fleet { index, titles });
+        let arms = ArmIndexes::new(&index);
+        let fleet = Arc::new(Fleet { index, arms, titles });
         self.current.store(Some(Arc::clone(&fleet)));
         fleet
     }

@@ -238,10 +238,23 @@ fn count_session(shared: &Shared, fleet: &Fleet, ranking: &Ranking) {
     shared.metrics.sessions.with_label_values(&[name]).inc();
     let site = ranking.site.map(|(ix, _)| &fleet.index.site(ix).id);
     let title = &fleet.index.title(ranking.title).id;
+    if let Some((ix, _)) = ranking.site.filter(|_| ranking.outcome != O::Hit)
+        && let Some(miss) = fleet.index.miss(ix, ranking.title)
+    {
+        let metrics = &shared.metrics;
+        let site = fleet.index.site(ix).id.as_str();
+        metrics.site_misses.with_label_values(&[site, miss.name()]).inc();
+        let top = fleet.index.top().contains(&ranking.title);
+        let label = if top { title.as_str() } else { "other" };
+        metrics
+            .title_misses
+            .with_label_values(&[label, miss.name()])
+            .inc();
+    }
     shared.counts.add(Timestamp::now(), site, title, ranking.outcome);
 }
 
-/// Logs a decision, if decisions are logged; `fill` adds what the door knows.
+/// Logs a decision, if anybody has a use for it; `fill` adds what the door knows.
 fn log(
     shared: &Shared,
     door: Door,
@@ -250,10 +263,10 @@ fn log(
     title: &TitleId,
     fill: impl FnOnce(&mut Decision),
 ) {
-    if let Some(log) = &shared.decisions {
-        let now = Timestamp::now().as_millisecond();
+    if shared.decisions.wanted(index.policy()) {
+        let now = (shared.clock)().as_millisecond();
         let mut decision = Decision::new(door, now, index, viewer.ip, viewer.country, title);
         fill(&mut decision);
-        log.push(decision);
+        shared.decisions.push(decision);
     }
 }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod config;
 pub mod decisions;
 pub mod dns;
+pub mod experiments;
 pub mod feedback;
 pub mod fleet;
 pub mod http;

@@ -222,6 +222,30 @@ pub const METRICS: &[Metric] = &[
         stability: Stability::Experimental,
         help: "Decisions for the decision log: written, dropped (the queue was full), failed (the drive refused).",
     },
+    Metric {
+        name: "steering_site_misses_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &["site", "class"],
+        stability: Stability::Experimental,
+        help: "Sessions begun that the viewer's own site could not take, by what its appliance nearest to serving lacks: capacity, health, content.",
+    },
+    Metric {
+        name: "steering_title_misses_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &["title", "class"],
+        stability: Stability::Experimental,
+        help: "The same by title: the 20 of the largest demand, and `other`; begins anew when these 20 change.",
+    },
+    Metric {
+        name: "steering_experiment_arms_stopped_total",
+        kind: Kind::Counter,
+        unit: "arms",
+        labels: &["experiment", "arm"],
+        stability: Stability::Experimental,
+        help: "Arms of experiments that were stopped because they did harm.",
+    },
 ];
 
 /// The registered metrics.
@@ -281,6 +305,12 @@ pub struct Metrics {
     pub dns_answers: IntCounterVec,
     /// By outcome.
     pub decisions: IntCounterVec,
+    /// By site and class.
+    pub site_misses: IntCounterVec,
+    /// By title and class.
+    pub title_misses: IntCounterVec,
+    /// By experiment and arm.
+    pub arms_stopped: IntCounterVec,
 }
 
 impl Metrics {
@@ -338,6 +368,9 @@ impl Metrics {
             policy_errors: counter("steering_policy_errors_total")?,
             dns_answers: counters("steering_dns_answers_total")?,
             decisions: counters("steering_decisions_logged_total")?,
+            site_misses: counters("steering_site_misses_total")?,
+            title_misses: counters("steering_title_misses_total")?,
+            arms_stopped: counters("steering_experiment_arms_stopped_total")?,
             registry,
         })
     }
@@ -370,6 +403,9 @@ mod tests {
         metrics.route_changes.with_label_values(&["announced"]).inc();
         metrics.dns_answers.with_label_values(&["udp", "NOERROR"]).inc();
         metrics.decisions.with_label_values(&["written"]).inc();
+        metrics.site_misses.with_label_values(&["lon", "content"]).inc();
+        metrics.title_misses.with_label_values(&["film", "content"]).inc();
+        metrics.arms_stopped.with_label_values(&["x", "b"]).inc();
         let text = metrics.text();
         for metric in METRICS {
             assert!(

@@ -21,7 +21,7 @@ use crate::{
 };
 use cdn_types::OcaId;
 use std::collections::{HashMap, VecDeque};
-use steering_core::{Index, Options};
+use steering_core::Options;
 use tally::{Place, Tallies};
 
 /// What is assumed where the log does not say.
@@ -158,7 +158,7 @@ impl<'a> Replay<'a> {
 
     /// The list that would be answered; none for a title that the fleet does not have.
     fn answer(&self, decision: &Decision, session: Option<&Session>) -> Option<Vec<String>> {
-        let index = &self.world.index;
+        let index = self.world.index_of(decision);
         let mut options = Options {
             session: decision.session.map(|s| s.0),
             country: decision.country.as_deref().and_then(|c| c.parse().ok()),
@@ -180,7 +180,7 @@ impl<'a> Replay<'a> {
     }
 
     fn poll(&self, decision: &Decision, session: Option<&Session>, options: Options<'_>) -> Vec<String> {
-        let index: &Index = &self.world.index;
+        let index = self.world.index_of(decision);
         let declared = session.and_then(|s| s.declared.as_ref());
         let declared = declared.unwrap_or(&decision.declared);
         let only: Vec<_> = declared.iter().filter_map(|id| index.appliance_ix(id)).collect();

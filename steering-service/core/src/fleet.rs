@@ -22,6 +22,9 @@ use std::collections::HashMap;
 /// Pathway-ID and service location of the fallback; an appliance cannot have this id.
 pub const FALLBACK_ID: &str = "origin";
 
+/// Titles that are told apart in metrics.
+pub const TOP_TITLES: usize = 20;
+
 /// Position of an appliance in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApplianceIx(pub u32);
@@ -153,6 +156,7 @@ pub struct FleetIndex {
     presence: Presence,
     spread: Spread,
     networks: Vec<Covered>,
+    top: Vec<TitleIx>,
 }
 
 impl FleetIndex {
@@ -178,6 +182,7 @@ impl FleetIndex {
             fallback: fallback(&snapshot.fallback)?,
             regions: regions(&sites, appliances.len()),
             networks: networks(snapshot),
+            top: top(&titles),
             sites,
             appliances,
             titles,
@@ -234,6 +239,10 @@ impl FleetIndex {
     pub fn networks(&self) -> &[Covered] {
         &self.networks
     }
+    /// The titles with the largest demand, [`TOP_TITLES`] at most, by position.
+    pub fn top(&self) -> &[TitleIx] {
+        &self.top
+    }
     /// Whether an appliance holds every object of a title. A title without objects is held by nobody: there is
     /// nothing to send.
     pub fn holds(&self, appliance: ApplianceIx, title: TitleIx) -> bool {
@@ -256,6 +265,17 @@ impl FleetIndex {
     pub(crate) fn spread(&self) -> &Spread {
         &self.spread
     }
+}
+
+fn top(titles: &[Title]) -> Vec<TitleIx> {
+    let mut top: Vec<_> = (0..titles.len() as u32).map(TitleIx).collect();
+    let demand = |ix: &TitleIx| std::cmp::Reverse(titles[ix.0 as usize].demand);
+    if top.len() > TOP_TITLES {
+        top.select_nth_unstable_by_key(TOP_TITLES, |ix| (demand(ix), *ix));
+        top.truncate(TOP_TITLES);
+    }
+    top.sort_unstable();
+    top
 }
 
 fn networks(snapshot: &FleetSnapshot) -> Vec<Covered> {

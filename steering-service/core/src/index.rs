@@ -213,6 +213,27 @@ impl Index {
         &self.available.0
     }
 
+    /// Why a site cannot take a viewer of a title: what its appliance that is nearest to serving lacks. None if one can.
+    pub fn miss(&self, site: SiteIx, title: TitleIx) -> Option<Miss> {
+        let mut nearest = Miss::Content;
+        for ix in &self.site(site).appliances {
+            let miss = match self.refusals(*ix, title).as_slice() {
+                [] => return None,
+                [DropReason::OverCapacity { .. }] => Miss::Capacity,
+                reasons
+                    if reasons
+                        .iter()
+                        .any(|r| matches!(r, DropReason::ContentMissing { .. })) =>
+                {
+                    Miss::Content
+                }
+                _ => Miss::Health,
+            };
+            nearest = nearest.min(miss);
+        }
+        Some(nearest)
+    }
+
     /// Everything that speaks against sending a viewer of `title` to an appliance, but for policy.
     pub(crate) fn refusals(&self, ix: ApplianceIx, title: TitleIx) -> Vec<DropReason> {
         let appliance = self.appliance(ix);
@@ -238,6 +259,28 @@ impl Index {
             });
         }
         reasons
+    }
+}
+
+/// What a site lacks that cannot take a viewer; nearest to serving first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Miss {
+    /// Room: an appliance is well and has the title, but is full.
+    Capacity,
+    /// Health: an appliance has the title, but is not well, drains or fails.
+    Health,
+    /// The title.
+    Content,
+}
+
+impl Miss {
+    /// Stable name, for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Capacity => "capacity",
+            Self::Health => "health",
+            Self::Content => "content",
+        }
     }
 }
 

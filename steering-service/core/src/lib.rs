@@ -11,6 +11,7 @@ pub mod circuit;
 pub mod explain;
 pub mod fleet;
 pub mod footprint;
+pub mod guard;
 pub mod index;
 pub mod key;
 pub mod policy;

@@ -6,16 +6,17 @@
 //! TOML file), and the first thing wrong with that is told with its key and the mend.
 
 pub mod circuit;
+pub mod experiment;
 pub mod raw;
 pub mod rules;
 
 use crate::{
     rank::Headroom,
-    rendezvous::Seed,
     routes::{HolderName, SiteClass},
 };
 use cdn_types::{SiteId, TitleId};
 use circuit::CircuitPolicy;
+use experiment::Experiment;
 use ipnet::IpNet;
 use serde::Serialize;
 use std::{
@@ -165,30 +166,6 @@ impl Licence {
     }
 }
 
-/// An experiment: sessions are divided among arms by hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Experiment {
-    /// Its name.
-    pub name: String,
-    /// Names of the arms and their shares of all sessions, in whole parts of the sum.
-    pub arms: Vec<(String, u32)>,
-}
-
-impl Experiment {
-    /// The arm of a session: always the same, and independent of its arm in other experiments.
-    pub fn arm(&self, session: &str) -> &str {
-        let whole: u64 = self.arms.iter().map(|(_, share)| u64::from(*share)).sum();
-        let mut at = Seed::of(&format!("experiment\0{}", self.name), session).0 % whole;
-        for (name, share) in &self.arms {
-            match at.checked_sub(u64::from(*share)) {
-                Some(rest) => at = rest,
-                None => return name,
-            }
-        }
-        unreachable!("at is below the sum of the shares")
-    }
-}
-
 /// The policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -249,6 +226,8 @@ impl Policy {
     }
     /// A session's arm in each experiment.
     pub fn arms<'a>(&'a self, session: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.experiments.iter().map(|e| (e.name.as_str(), e.arm(session)))
+        self.experiments
+            .iter()
+            .map(|e| (e.name.as_str(), e.arm(session).name.as_str()))
     }
 }

@@ -3,10 +3,11 @@
 //! The viewer's address is not kept, only a network of it that ranks alike
 //! ([`Index::network_alike`](steering_core::Index::network_alike)).
 
+use crate::experiments::Exposure;
 use cdn_types::{OcaId, TitleId};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 use steering_core::{Index, policy::Country};
 
 /// Which door answered.
@@ -86,8 +87,8 @@ pub struct Decision {
     #[serde(rename = "p")]
     pub policy: u64,
     /// The session's arm in each experiment.
-    #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub arms: BTreeMap<String, String>,
+    #[serde(rename = "x", default, skip_serializing_if = "Exposure::is_empty")]
+    pub arms: Exposure,
     /// At a poll: the pathways that the session's manifest declares.
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     pub declared: Vec<OcaId>,
@@ -118,7 +119,7 @@ impl Decision {
             title: title.clone(),
             generation: index.generation,
             policy: index.policy().version,
-            arms: BTreeMap::new(),
+            arms: Exposure::new(),
             declared: Vec::new(),
             used: Vec::new(),
             answered: Vec::new(),
@@ -126,12 +127,9 @@ impl Decision {
     }
 
     /// Adds the session by the id in its token, and its arms.
-    pub fn of_session(&mut self, index: &Index, id: &str) {
+    pub fn of_session(&mut self, id: &str, exposure: &Exposure) {
         self.session = SessionId::parse(id);
-        let arms = index.policy().arms(id);
-        self.arms = arms
-            .map(|(experiment, arm)| (experiment.to_owned(), arm.to_owned()))
-            .collect();
+        self.arms.clone_from(exposure);
     }
 
     /// Where the player says it is.
@@ -141,7 +139,7 @@ impl Decision {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The n-th of a run of polls that look like real ones.
@@ -157,7 +155,7 @@ pub(super) mod tests {
             title: TitleId::new(format!("film-{}", n % 50)).unwrap(),
             generation: 4711,
             policy: 12,
-            arms: BTreeMap::new(),
+            arms: Exposure::new(),
             declared: vec![id(first), id(first + 1), id(first + 2)],
             used: vec![(id(first).to_string(), Some(20_000_000 + n * 7919 % 9_000_000))],
             answered: (first..first + 3).map(|i| id(i).to_string()).collect(),

@@ -5,7 +5,7 @@
 //! therefore loses that second, and what was written before reads as ever. A start begins a new file: nothing is ever
 //! appended behind a cut.
 
-use super::{DecisionLogConfig, Message, reader};
+use super::{DecisionLogConfig, reader, record::Decision};
 use crate::metrics::Metrics;
 use cdn_types::time::Timestamp;
 use flate2::{Compression, write::GzEncoder};
@@ -13,10 +13,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::Path,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -53,35 +50,25 @@ impl Writer {
         })
     }
 
-    pub fn run(mut self, messages: &Receiver<Message>) {
-        loop {
-            let wait = self
-                .due
-                .map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
-            match messages.recv_timeout(wait) {
-                Ok(Message::Decided(decision)) => {
-                    // A decision is made of numbers and texts: it always has a JSON form.
-                    if serde_json::to_writer(&mut self.lines, &*decision).is_ok() {
-                        self.lines.push(b'\n');
-                        self.decisions += 1;
-                    }
-                    self.due.get_or_insert_with(|| Instant::now() + MEMBER_TIME);
-                    let late = self.due.is_some_and(|due| due <= Instant::now());
-                    if late || self.lines.len() >= MEMBER_BYTES {
-                        self.flush();
-                    }
-                }
-                Ok(Message::Close(done)) => {
-                    self.flush();
-                    let _ = done.send(());
-                }
-                Err(RecvTimeoutError::Timeout) => self.flush(),
-                Err(RecvTimeoutError::Disconnected) => return self.flush(),
-            }
+    /// How long it can wait for the next decision.
+    pub fn wait(&self) -> Duration {
+        self.due
+            .map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()))
+    }
+
+    pub fn take(&mut self, decision: &Decision) {
+        // A decision is made of numbers and texts: it always has a JSON form.
+        if serde_json::to_writer(&mut self.lines, decision).is_ok() {
+            self.lines.push(b'\n');
+            self.decisions += 1;
+        }
+        self.due.get_or_insert_with(|| Instant::now() + MEMBER_TIME);
+        if self.wait().is_zero() || self.lines.len() >= MEMBER_BYTES {
+            self.flush();
         }
     }
 
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         self.due = None;
         if self.lines.is_empty() {
             return;

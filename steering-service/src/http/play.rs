@@ -60,7 +60,9 @@ pub async fn play(
         country: viewer.country,
         ..Options::default()
     };
-    let ranking = steering_core::rank(&fleet.index, viewer.ip, &asset, &options)?;
+    let session_id = format!("{id:016x}");
+    let exposure = shared.running.exposure(fleet.index.policy(), &session_id);
+    let ranking = steering_core::rank(fleet.index_of(&exposure), viewer.ip, &asset, &options)?;
     if !ranking.licensed {
         return Err(Problem::not_licensed(&asset));
     }
@@ -70,7 +72,7 @@ pub async fn play(
             "No healthy appliance holds it and the fleet names no origin.",
         ));
     }
-    let session = session(id, asset, &pathways);
+    let session = session(session_id, asset, &pathways);
     if method == Method::GET {
         count_session(&shared, &fleet, &ranking);
         shared.feedback.begin(id, shared.feedback.now());
@@ -81,7 +83,7 @@ pub async fn play(
             viewer,
             &session.asset,
             |decision| {
-                decision.of_session(&fleet.index, &session.id);
+                decision.of_session(&session.id, &exposure);
                 decision.answered = pathways.iter().map(|p| p.id.clone()).collect();
             },
         );
@@ -107,10 +109,10 @@ fn pathways(shared: &Shared, fleet: &Fleet, ranking: &Ranking) -> Result<Vec<Pat
     Ok(pathways.collect())
 }
 
-fn session(id: u64, asset: TitleId, pathways: &[Pathway]) -> Session {
+fn session(id: String, asset: TitleId, pathways: &[Pathway]) -> Session {
     Session {
         asset,
-        id: format!("{id:016x}"),
+        id,
         pathways: pathways
             .iter()
             .filter_map(|p| OcaId::new(p.id.clone()).ok())

@@ -8,8 +8,8 @@ use super::{PathParts, Peer, Problem, client_addr::Viewer, log, public_base};
 use crate::{
     app::Shared,
     decisions::record::Door,
+    experiments::Exposure,
     feedback::Asked,
-    fleet::Fleet,
     poll_rate::stretched,
     session::Session,
     steering_list::{MEDIA_TYPE, Poll, SteeringList, drains, priorities, ttl},
@@ -22,7 +22,7 @@ use axum::{
 };
 use cdn_types::OcaId;
 use std::{net::SocketAddr, sync::Arc};
-use steering_core::Options;
+use steering_core::{Index, Options};
 
 /// Handles the call, where it came through the router.
 pub async fn steer(
@@ -50,7 +50,12 @@ pub fn answer(
     let poll = Poll::parse(query.unwrap_or_default());
     let viewer = Viewer::of(shared, peer, headers);
     let fleet = shared.fleet.current();
-    let (pathway_priority, draining) = decide(fleet.as_deref(), &session, &poll, viewer);
+    let exposure = match &fleet {
+        Some(fleet) => shared.running.exposure(fleet.index.policy(), &session.id),
+        None => Exposure::new(),
+    };
+    let index = fleet.as_ref().map(|fleet| fleet.index_of(&exposure));
+    let (pathway_priority, draining) = decide(index, &session, &poll, viewer);
     if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
         && current != first
     {
@@ -66,20 +71,13 @@ pub fn answer(
         poll: &poll,
     };
     shared.feedback.note(&asked, told, ttl, now);
-    if let Some(fleet) = &fleet {
-        log(
-            shared,
-            Door::Steer,
-            &fleet.index,
-            viewer,
-            &session.asset,
-            |decision| {
-                decision.of_session(&fleet.index, &session.id);
-                decision.declared.clone_from(&session.pathways);
-                decision.used = used(&poll);
-                decision.answered.clone_from(&pathway_priority);
-            },
-        );
+    if let Some(index) = index {
+        log(shared, Door::Steer, index, viewer, &session.asset, |decision| {
+            decision.of_session(&session.id, &exposure);
+            decision.declared.clone_from(&session.pathways);
+            decision.used = used(&poll);
+            decision.answered.clone_from(&pathway_priority);
+        });
     }
     let list = SteeringList {
         version: 1,
@@ -98,12 +96,11 @@ fn used(poll: &Poll) -> Vec<(String, Option<u64>)> {
 }
 
 /// The order of the declared pathways, and whether one of them drains.
-fn decide(fleet: Option<&Fleet>, session: &Session, poll: &Poll, viewer: Viewer) -> (Vec<String>, bool) {
+fn decide(index: Option<&Index>, session: &Session, poll: &Poll, viewer: Viewer) -> (Vec<String>, bool) {
     let as_declared = || session.pathways.iter().map(OcaId::to_string).collect();
-    let Some(fleet) = fleet else {
+    let Some(index) = index else {
         return (as_declared(), false);
     };
-    let index = &fleet.index;
     let declared: Vec<_> = session
         .pathways
         .iter()

@@ -210,3 +210,27 @@ fn unknown_titles_are_counted_and_names_of_nobody_refused() {
         "--without-site rom: the fleet has no such site; it has lon, par"
     );
 }
+
+#[test]
+fn an_arm_with_weights_of_its_own_ranks_by_them() {
+    let mut fleet = snapshot();
+    fleet.sites[1].prefixes = vec!["192.0.2.0/24".parse().unwrap()];
+    fleet.sites[0].prefixes = vec!["192.0.2.0/25".parse().unwrap()];
+    // At 90 % lon-1 takes no new viewers of the careful arm.
+    fleet.appliances[0].load.egress = BitsPerSecond(18_000_000);
+    let policy: steering_core::policy::raw::RawPolicy = toml::from_str(
+        "version = 1\n[[experiment]]\nname = \"x\"\narm = [{ name = \"as-is\", share = 1 }, \
+         { name = \"careful\", share = 1, headroom = { full_from_permille = 900 } }]",
+    )
+    .unwrap();
+    let policy = Policy::try_from(policy).unwrap();
+    let world = World::new(fleet, None, policy, &Without::default(), 1.0).unwrap();
+    for (arm, first) in [("as-is", "lon-1"), ("careful", "par-1")] {
+        let mut asked = decision(0, 1, Door::Play);
+        asked.arms.insert("x".into(), arm.into());
+        let list = Replay::new(&world, Assumptions::default())
+            .answer(&asked, None)
+            .unwrap();
+        assert_eq!(list[0], first, "{arm}");
+    }
+}

@@ -1,6 +1,10 @@
 //! The fleet, routes and policy that a log is ranked under, with what is taken away from them.
 
 use super::tally::Member;
+use crate::{
+    decisions::record::Decision,
+    experiments::{ArmIndexes, Exposure},
+};
 use cdn_types::{
     BitsPerSecond, OcaId, SiteId, TitleId,
     api::v1::{FleetSnapshot, TitleView, routes::RouteChanges},
@@ -48,6 +52,7 @@ pub enum WorldError {
 pub struct World {
     /// For ranking.
     pub index: Index,
+    arms: ArmIndexes,
     /// All appliances, also those that are taken away.
     pub(super) appliances: Vec<Member>,
     rates: HashMap<TitleId, u64>,
@@ -92,13 +97,30 @@ impl World {
             circuits: Arc::default(),
         };
         let rates = snapshot.titles.iter();
+        let index = Index::join(parts, contested);
         Ok(Self {
-            index: Index::join(parts, contested),
+            arms: ArmIndexes::new(&index),
+            index,
             appliances,
             rates: rates
                 .filter_map(|t| Some((t.id.clone(), best_rate(t)?)))
                 .collect(),
         })
+    }
+
+    /// What ranks a decision's session: its arm by the log where the policy still has that arm, else by hash.
+    pub(super) fn index_of(&self, decision: &Decision) -> &Index {
+        let Some(session) = decision.session else {
+            return &self.index;
+        };
+        let mut exposure = Exposure::new();
+        for experiment in &self.index.policy().experiments {
+            let logged = decision.arms.get(&experiment.name);
+            let logged = logged.filter(|name| experiment.arms.iter().any(|arm| arm.name == **name));
+            let arm = logged.unwrap_or_else(|| &experiment.arm(&session.to_string()).name);
+            exposure.insert(experiment.name.clone(), arm.clone());
+        }
+        self.arms.of(&self.index, &exposure)
     }
 
     /// Bit/s of a title's best rendition, if its manifests tell.

@@ -16,6 +16,7 @@ use std::sync::{
 };
 use steering_service::{
     app::Shared,
+    decisions::DecisionLog,
     feedback::{Asked, Feedback, worker::Worker},
     fleet::FleetState,
     http::server,
@@ -60,6 +61,7 @@ impl Lived {
         let turned = Arc::clone(&milliseconds);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = listener.local_addr().unwrap();
+        let decisions = DecisionLog::open(None, None, Arc::clone(&metrics)).unwrap();
         let shared = Shared {
             fleet,
             key: SessionKey::new(&[7; 32]).unwrap(),
@@ -76,7 +78,8 @@ impl Lived {
             polls_per_second: 1000,
             signer: None,
             cdni: None,
-            decisions: None,
+            decisions: Arc::new(decisions),
+            running: Arc::default(),
             clock: Box::new(move || Timestamp::from_millisecond(turned.load(Ordering::Relaxed)).unwrap()),
         };
         tokio::spawn(server::serve(

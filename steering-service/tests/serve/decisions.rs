@@ -204,3 +204,122 @@ async fn a_replay_shows_what_has_changed_since() {
         (1, first.as_str())
     );
 }
+
+/// A policy with an arm that is stopped when it is slower.
+const EXPERIMENT: &str = r#"version = 5
+[[experiment]]
+name = "order"
+arm = [{ name = "as-is", share = 1 }, { name = "short", share = 1, hysteresis_steps = 0 }]
+guard = { throughput_percent = 5, minimum_sessions = 30 }
+"#;
+
+#[tokio::test]
+async fn a_harmful_arm_is_stopped_and_its_sessions_are_the_controls() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("policy.toml");
+    std::fs::write(&policy, EXPERIMENT).unwrap();
+    let log = dir.path().join("log");
+    let args = [
+        "--decision-log",
+        log.to_str().unwrap(),
+        "--policy",
+        policy.to_str().unwrap(),
+    ];
+    let p = Program::offline(&fleet(), &args).await;
+    let parsed = steering_service::policy::read(&policy).unwrap();
+    let session = async |slow: bool| {
+        let text = p.get("/v1/play/film/master.m3u8").await.text().await.unwrap();
+        let (declared, uri, _) = read_hls(&text);
+        let token = uri.rsplit('/').next().unwrap().split('.').next().unwrap();
+        let text = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token).unwrap();
+        let id = String::from_utf8(text)
+            .unwrap()
+            .split('/')
+            .nth(2)
+            .unwrap()
+            .to_owned();
+        let short = parsed.experiments[0].arm(&id).name == "short";
+        let bps = if slow && short { 1_000_000 } else { 9_000_000 };
+        for _ in 0..2 {
+            p.client
+                .get(format!(
+                    "{uri}?_HLS_pathway={}&_HLS_throughput={bps}",
+                    declared[0]
+                ))
+                .send()
+                .await
+                .unwrap();
+        }
+    };
+    // One look at the first decision, when nothing is known; the next comes ten seconds later.
+    let began = Instant::now();
+    let stopped = r#"steering_experiment_arms_stopped_total{arm="short",experiment="order"}"#;
+    while sample(&p.get("/metrics").await.text().await.unwrap(), stopped).is_none() {
+        assert!(began.elapsed() < PATIENCE);
+        session(true).await;
+    }
+    for _ in 0..20 {
+        session(false).await;
+    }
+    assert!(p.stop().await.0.success());
+    let log: Vec<_> = LogReader::open(&log).unwrap().map(Result::unwrap).collect();
+    let (late, early) = (&log[log.len() - 60..], &log[..log.len() - 60]);
+    assert!(late.iter().all(|d| d.arms["order"] == "as-is"));
+    assert!(early.iter().any(|d| d.arms["order"] == "short"));
+}
+
+#[tokio::test]
+async fn misses_are_counted_by_what_the_site_lacks() {
+    let start = fleet();
+    let p = Program::offline(&start, &[]).await;
+    p.get("/v1/play/rare/master.m3u8").await;
+    p.get("/v1/play/film/master.m3u8").await;
+    let mut sick = with_state(&start, "lon-1", ApplianceState::Unhealthy);
+    sick = with_state(&sick, "lon-2", ApplianceState::Draining);
+    p.replace(&sick).await;
+    p.get("/v1/play/film/master.m3u8").await;
+    sick.generation += 1;
+    sick.appliances[1].state = ApplianceState::Serving;
+    sick.appliances[1].load.egress = sick.appliances[1].capacity.egress;
+    p.replace(&sick).await;
+    p.get("/v1/play/film/master.m3u8").await;
+    p.get("/v1/play/film/master.m3u8").await;
+    let metrics = async || p.get("/metrics").await.text().await.unwrap();
+    let text = metrics().await;
+    for (class, title, count) in [
+        ("content", "rare", 1.0),
+        ("health", "film", 1.0),
+        ("capacity", "film", 2.0),
+    ] {
+        let site = format!(r#"steering_site_misses_total{{class="{class}",site="lon"}}"#);
+        assert_eq!(sample(&text, &site), Some(count), "{class}");
+        let name = format!(r#"steering_title_misses_total{{class="{class}",title="{title}"}}"#);
+        assert_eq!(sample(&text, &name), Some(count), "{class}");
+    }
+    // Twenty others with more demand: the names begin anew, and this one is among the others.
+    for n in 0..20 {
+        let mut hot = sick.titles[0].clone();
+        hot.id = cdn_types::TitleId::new(format!("hot-{n}")).unwrap();
+        hot.demand = cdn_types::Bytes(9);
+        sick.titles.push(hot);
+    }
+    sick.generation += 1;
+    p.replace(&sick).await;
+    p.get("/v1/play/film/master.m3u8").await;
+    let text = metrics().await;
+    assert_eq!(
+        sample(
+            &text,
+            r#"steering_title_misses_total{class="capacity",title="other"}"#
+        ),
+        Some(1.0)
+    );
+    assert!(!text.contains(r#"title="film""#));
+    assert_eq!(
+        sample(
+            &text,
+            r#"steering_site_misses_total{class="capacity",site="lon"}"#
+        ),
+        Some(3.0)
+    );
+}

@@ -1,7 +1,7 @@
 //! `nightfill steer`: what steering's decision log tells.
 //!
 //! `replay` ranks every decision again under a given policy and fleet, and says who would have had which load and what would
-//! have moved. It asks nobody: all it reads are files.
+//! have moved. `report` compares the arms of experiments. Both ask nobody: all they read are files.
 
 use crate::table::Table;
 use anyhow::Context;
@@ -17,6 +17,7 @@ use std::{
 use steering_core::Policy;
 use steering_service::{
     decisions::reader::LogReader,
+    experiments::outcome::{AccessLine, ExperimentReport, Interval, Outcomes},
     policy,
     replay::{ApplianceLoad, Assumptions, Replay, Report, Without, World},
 };
@@ -26,6 +27,28 @@ use steering_service::{
 pub enum SteerCommand {
     /// Ranks every logged decision again: what would another policy, or a fleet without a site, have changed?
     Replay(ReplayArgs),
+    /// Compares the arms of experiments: throughput, failovers and rebuffering, with 95 % intervals.
+    Report(ReportArgs),
+}
+
+/// Arguments of `steer report`.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Decision log: a file of `steering-service serve --decision-log`, or its folder.
+    #[arg(long, value_name = "FILE|DIR")]
+    log: PathBuf,
+    /// Access log of an appliance, for rebuffering; may be repeated. Its CMCD session ids must be the sessions' numbers.
+    #[arg(long, value_name = "FILE")]
+    cmcd: Vec<PathBuf>,
+    /// Name of the arm that others are compared with; the first by name if absent.
+    #[arg(long, value_name = "ARM")]
+    control: Option<String>,
+    /// Seed of the bootstrap.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `steer replay`.
@@ -80,6 +103,14 @@ pub fn run(command: &SteerCommand) -> anyhow::Result<()> {
                 print!("{}", draw(&report));
             }
         }
+        SteerCommand::Report(args) => {
+            let report = compare(args)?;
+            if args.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", draw_arms(&report));
+            }
+        }
     }
     Ok(())
 }
@@ -116,6 +147,95 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Report> {
     let mut report = replay.finish();
     report.cuts = log.cuts().to_vec();
     Ok(report)
+}
+
+/// `steer report`.
+fn compare(args: &ReportArgs) -> anyhow::Result<ExperimentReport> {
+    let mut outcomes = Outcomes::default();
+    let mut log = LogReader::open(&args.log).context("--log")?;
+    for decision in log.by_ref() {
+        outcomes.decision(&decision.context("--log")?);
+    }
+    for path in &args.cmcd {
+        AccessLine::read(path, |line| outcomes.access(line)).context("--cmcd")?;
+    }
+    let mut report = outcomes.report(args.control.as_deref(), args.seed);
+    if let Some(name) = &args.control {
+        let arms = || report.arms.iter().map(|a| a.arm.as_str());
+        anyhow::ensure!(
+            arms().any(|arm| arm == name),
+            "--control {name}: no session of the log is in such an arm; it has {}",
+            if report.arms.is_empty() {
+                "no experiment".to_owned()
+            } else {
+                arms().collect::<Vec<_>>().join(", ")
+            }
+        );
+    }
+    report.cuts = log.cuts().to_vec();
+    Ok(report)
+}
+
+fn draw_arms(r: &ExperimentReport) -> String {
+    let mut out = format!(
+        "{} sessions, {} in two arms of an experiment and left out\n",
+        r.sessions, r.crossed
+    );
+    if r.joined_requests + r.unjoined_requests > 0 {
+        let _ = writeln!(
+            out,
+            "{} requests of these sessions in access logs, {} of others",
+            r.joined_requests, r.unjoined_requests
+        );
+    }
+    for cut in &r.cuts {
+        let _ = writeln!(out, "note: {cut}");
+    }
+    if r.arms.is_empty() {
+        return out + "no session is in an experiment\n";
+    }
+    let mut table = Table::new([
+        "experiment",
+        "arm",
+        "measure",
+        ">sessions",
+        ">value",
+        ">95 %",
+        ">to control",
+        ">95 %",
+    ]);
+    for arm in &r.arms {
+        for measure in &arm.measures {
+            let value = |v: f64| match measure.name {
+                "throughput" => format!("{:.3} Mbit/s", v / 1e6),
+                _ => format!("{:.2} %", v * 100.0),
+            };
+            let [own, own_range] = interval(measure.arm, value);
+            let [difference, range] = interval(measure.difference, value);
+            let name = format!("{}{}", arm.arm, if arm.control { " (control)" } else { "" });
+            let sessions = measure.sessions.to_string();
+            let measure = measure.name.to_owned();
+            table.row([
+                arm.experiment.clone(),
+                name,
+                measure,
+                sessions,
+                own,
+                own_range,
+                difference,
+                range,
+            ]);
+        }
+    }
+    format!("{out}\n{table}")
+}
+
+/// A value and its range, as text.
+fn interval(interval: Option<Interval>, text: impl Fn(f64) -> String) -> [String; 2] {
+    interval.map_or_else(
+        || ["-".to_owned(), "-".to_owned()],
+        |i| [text(i.value), format!("{} to {}", text(i.low), text(i.high))],
+    )
 }
 
 fn read_json<T: DeserializeOwned>(option: &str, path: &Path, source: &str) -> anyhow::Result<T> {

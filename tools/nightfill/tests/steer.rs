@@ -47,7 +47,7 @@ async fn folder() -> TempDir {
         file_bytes: 1 << 20,
         files: 2,
     };
-    let log = DecisionLog::open(config, Arc::new(Metrics::new().unwrap())).unwrap();
+    let log = DecisionLog::open(Some(config), None, Arc::new(Metrics::new().unwrap())).unwrap();
     for round in 0..3 {
         for n in 0..20 {
             log.push(decision(round, n));
@@ -61,10 +61,13 @@ fn decision(round: u64, n: u64) -> Decision {
     let list = json!(["lon-1", "par-1", "origin"]);
     let mut decision = json!({"t": 1_795_671_384_000_u64 + round * 10_000 + n, "k": "p", "s": format!("{n:016x}"),
         "n": "192.0.2.0/24", "a": "film", "g": 1, "p": 0, "l": list});
+    decision["x"] = json!({"stay": if n.is_multiple_of(2) { "as-is" } else { "leave" }});
     if round > 0 {
         decision["k"] = json!("s");
         decision["d"] = list;
-        decision["u"] = json!([["lon-1", 9_000_000]]);
+        // The other arm is slower, and one session in ten of it flees.
+        let at = if n == 1 && round == 2 { "par-1" } else { "lon-1" };
+        decision["u"] = json!([[at, if n.is_multiple_of(2) { 9_000_000 } else { 6_000_000 }]]);
     }
     serde_json::from_value(decision).unwrap()
 }
@@ -199,4 +202,53 @@ async fn what_cannot_be_replayed_is_told_once_with_place_and_mend() {
     fs::write(&file, damaged).unwrap();
     let text = error(dir.path(), &[]);
     assert!(text.contains("damaged") || text.contains("no decision"), "{text}");
+}
+
+fn report(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nightfill"))
+        .current_dir(dir)
+        .args(["steer", "report", "--log", "log"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_report_compares_arms_with_the_control() {
+    let dir = folder().await;
+    let line = |n: u64, query: &str| {
+        json!({"sid": format!("{n:016x}"), "status": 206, "cmcd": {"query": query}}).to_string()
+    };
+    let lines: Vec<_> = (0..20)
+        .flat_map(|n| [line(n, if n % 2 == 1 { "bs" } else { "br=1" }), line(n, "br=1")])
+        .collect();
+    fs::write(dir.path().join("access.jsonl"), lines.join("\n") + "\n").unwrap();
+    let args = ["--control", "as-is", "--cmcd", "access.jsonl"];
+    let text = said(&report(dir.path(), &args));
+    assert!(text.starts_with("20 sessions, 0 in two arms"), "{text}");
+    assert!(
+        text.contains("40 requests of these sessions in access logs, 0 of others"),
+        "{text}"
+    );
+    let told: Value =
+        serde_json::from_str(&said(&report(dir.path(), &[&args[..], &["--json"]].concat()))).unwrap();
+    let measures = &told["arms"][1]["measures"];
+    assert_eq!(
+        (&told["arms"][1]["arm"], &told["arms"][1]["sessions"]),
+        (&json!("leave"), &json!(10))
+    );
+    assert_eq!(
+        measures[0]["difference"],
+        json!({"value": -3e6, "low": -3e6, "high": -3e6})
+    );
+    assert_eq!(measures[1]["arm"]["value"], 0.1);
+    assert_eq!(measures[2]["difference"]["value"], 0.5);
+    let no_arm = report(dir.path(), &["--control", "none"]);
+    let said = String::from_utf8(no_arm.stderr).unwrap();
+    assert!(
+        said.contains("--control none: no session of the log is in such an arm; it has as-is, leave"),
+        "{said}"
+    );
+    let no_log = report(dir.path(), &["--cmcd", "fleet.json"]);
+    assert!(!no_log.status.success());
 }

@@ -1,14 +1,17 @@
 //! A policy as written, and the way from there to a [`Policy`]: every check, each with the key and the mend.
 
+mod experiments;
+
+pub use experiments::{RawArm, RawExperiment, RawGuard};
+
 use super::{
-    Action, Country, Experiment, HeadroomSteps, Licence, Location, MedRule, Policy, Rule, Whom,
-    circuit::RawCircuit,
+    Action, Country, HeadroomSteps, Licence, Location, MedRule, Policy, Rule, Whom, circuit::RawCircuit,
 };
 use crate::routes::HolderName;
 use cdn_types::{OcaId, SiteId, TitleId};
 use ipnet::IpNet;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most rules, licences and locations: bounds what a request may have to look through.
 pub const MAX_ENTRIES: usize = 100_000;
@@ -41,7 +44,7 @@ pub struct RawPolicy {
     pub experiments: Vec<RawExperiment>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "docs/formats/policy.md describes every key")]
 pub struct ClassOrder {
@@ -104,23 +107,6 @@ pub struct RawLocation {
     pub longitude: f64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/formats/policy.md describes every key")]
-pub struct RawExperiment {
-    pub name: String,
-    #[serde(rename = "arm")]
-    pub arms: Vec<RawArm>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "docs/formats/policy.md describes every key")]
-pub struct RawArm {
-    pub name: String,
-    pub share: u32,
-}
-
 /// What is wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` {problem}; {mend}")]
@@ -166,40 +152,31 @@ impl TryFrom<RawPolicy> for Policy {
                 return wrong(key, format!("has {len} entries"), "keep to 100000");
             }
         }
-        Ok(Self {
+        let mut policy = Self {
             version,
-            class_order: class_order(&raw.class_order, shipped.class_order)?,
-            headroom: headroom(&raw.headroom, shipped.headroom)?,
-            hysteresis_steps: match raw.hysteresis_steps.unwrap_or(shipped.hysteresis_steps) {
-                steps @ 0..=3 => steps,
-                steps => return wrong("hysteresis_steps", format!("is {steps}"), "give 0 to 3"),
+            class_order: class_order("", &raw.class_order, shipped.class_order)?,
+            headroom: headroom("", &raw.headroom, shipped.headroom)?,
+            hysteresis_steps: match raw.hysteresis_steps {
+                None => shipped.hysteresis_steps,
+                Some(steps) => hysteresis("hysteresis_steps", steps)?,
             },
             minimum_entries: match raw.minimum_entries.unwrap_or(shipped.minimum_entries) {
                 entries @ 1..=8 => entries,
                 entries => return wrong("minimum_entries", format!("is {entries}"), "give 1 to 8"),
             },
-            med: raw.med.map_or(shipped.med, |med| match med {
-                RawMed::SameNeighbour => MedRule::SameNeighbour,
-                RawMed::Always => MedRule::Always,
-                RawMed::Never => MedRule::Never,
-            }),
+            med: raw.med.map_or(shipped.med, MedRule::from),
             enough_throughput: match raw.enough_throughput_mbps {
                 None => shipped.enough_throughput,
-                Some(mbps) if (0.1..=100_000.0).contains(&mbps) => (mbps * 1e6) as u64,
-                Some(mbps) => {
-                    return wrong(
-                        "enough_throughput_mbps",
-                        format!("is {mbps}"),
-                        "give 0.1 to 100000",
-                    );
-                }
+                Some(mbps) => enough("enough_throughput_mbps", mbps)?,
             },
             circuit: (&raw.circuit).try_into()?,
             rules: numbered("rule", &raw.rules, rule)?,
             licences: licences(&raw.licences)?,
             locations: locations(&raw.locations)?,
-            experiments: experiments(&raw.experiments)?,
-        })
+            experiments: Vec::new(),
+        };
+        policy.experiments = experiments::experiments(&raw.experiments, &policy)?;
+        Ok(policy)
     }
 }
 
@@ -215,7 +192,32 @@ fn numbered<R, T>(
         .collect()
 }
 
-fn class_order(raw: &ClassOrder, shipped: [u8; 4]) -> Result<[u8; 4], PolicyError> {
+impl From<RawMed> for MedRule {
+    fn from(raw: RawMed) -> Self {
+        match raw {
+            RawMed::SameNeighbour => Self::SameNeighbour,
+            RawMed::Always => Self::Always,
+            RawMed::Never => Self::Never,
+        }
+    }
+}
+
+fn hysteresis(key: impl Into<String>, steps: u8) -> Result<u8, PolicyError> {
+    match steps {
+        0..=3 => Ok(steps),
+        _ => wrong(key, format!("is {steps}"), "give 0 to 3"),
+    }
+}
+
+fn enough(key: impl Into<String>, mbps: f64) -> Result<u64, PolicyError> {
+    if (0.1..=100_000.0).contains(&mbps) {
+        return Ok((mbps * 1e6) as u64);
+    }
+    wrong(key, format!("is {mbps}"), "give 0.1 to 100000")
+}
+
+/// `under` begins the keys of errors.
+fn class_order(under: &str, raw: &ClassOrder, shipped: [u8; 4]) -> Result<[u8; 4], PolicyError> {
     let mut order = shipped;
     let given = [
         ("embedded", raw.embedded),
@@ -227,7 +229,7 @@ fn class_order(raw: &ClassOrder, shipped: [u8; 4]) -> Result<[u8; 4], PolicyErro
         match value {
             Some(value) if value > 13 => {
                 return wrong(
-                    format!("class_order.{name}"),
+                    format!("{under}class_order.{name}"),
                     format!("is {value}"),
                     "give a place from 0 to 13",
                 );
@@ -239,7 +241,7 @@ fn class_order(raw: &ClassOrder, shipped: [u8; 4]) -> Result<[u8; 4], PolicyErro
     Ok(order)
 }
 
-fn headroom(raw: &RawHeadroom, shipped: HeadroomSteps) -> Result<HeadroomSteps, PolicyError> {
+fn headroom(under: &str, raw: &RawHeadroom, shipped: HeadroomSteps) -> Result<HeadroomSteps, PolicyError> {
     let steps = HeadroomSteps {
         busy_from: raw.busy_from_permille.unwrap_or(shipped.busy_from),
         tight_from: raw.tight_from_permille.unwrap_or(shipped.tight_from),
@@ -250,12 +252,16 @@ fn headroom(raw: &RawHeadroom, shipped: HeadroomSteps) -> Result<HeadroomSteps, 
             "has {}, {}, {}",
             steps.busy_from, steps.tight_from, steps.full_from
         );
-        return wrong("headroom", problem, "busy, tight and full must rise");
+        return wrong(
+            format!("{under}headroom"),
+            problem,
+            "busy, tight and full must rise",
+        );
     }
     if !(1..=1000).contains(&steps.full_from) {
         let problem = format!("is {}", steps.full_from);
         return wrong(
-            "headroom.full_from_permille",
+            format!("{under}headroom.full_from_permille"),
             problem,
             "give 1 to 1000 thousandths of capacity",
         );
@@ -360,44 +366,4 @@ fn locations(raw: &[RawLocation]) -> Result<BTreeMap<SiteId, Location>, PolicyEr
         }
     }
     Ok(locations)
-}
-
-fn experiments(raw: &[RawExperiment]) -> Result<Vec<Experiment>, PolicyError> {
-    let mut names = HashSet::new();
-    for (at, experiment) in raw.iter().enumerate() {
-        if experiment.name.is_empty() || !names.insert(&experiment.name) {
-            let key = format!("experiment[{at}].name");
-            return wrong(
-                key,
-                "is empty or there twice",
-                "give each experiment a name of its own",
-            );
-        }
-        let mut arms = HashSet::new();
-        if let Some(arm) = experiment
-            .arms
-            .iter()
-            .find(|arm| arm.name.is_empty() || !arms.insert(&arm.name))
-        {
-            let key = format!("experiment[{at}].arm");
-            return wrong(
-                key,
-                format!("`{}` is empty or there twice", arm.name),
-                "give each arm a name of its own",
-            );
-        }
-        if experiment.arms.iter().all(|arm| arm.share == 0) {
-            let key = format!("experiment[{at}].arm");
-            return wrong(
-                key,
-                "has no share in sum",
-                "give at least one arm a share above 0",
-            );
-        }
-    }
-    let experiment = |raw: &RawExperiment| Experiment {
-        name: raw.name.clone(),
-        arms: raw.arms.iter().map(|arm| (arm.name.clone(), arm.share)).collect(),
-    };
-    Ok(raw.iter().map(experiment).collect())
 }

@@ -7,6 +7,10 @@ use steering_core::Policy;
 fn a_bad_policy_is_told_once_with_key_and_mend() {
     let rule =
         |rule: &str| format!("version = 1\n[[rule]]\nprefer = 1\nsite = \"s\"\nasn = 1\n[[rule]]\n{rule}");
+    let experiment = |arm: &str, more: &str| {
+        let arms = format!("arm = [{{ name = \"a\", share = 1 }}, {{ name = \"b\", share = 1, {arm} }}]");
+        format!("version = 1\n[[experiment]]\nname = \"x\"\n{arms}\n{more}\n")
+    };
     for (text, wanted) in [
         (String::new(), "`version` is missing or 0; write version = 1"),
         ("version = 0".into(), "`version` is missing or 0"),
@@ -54,6 +58,32 @@ fn a_bad_policy_is_told_once_with_key_and_mend() {
                 .into(),
             "`experiment[0].arm` `a` is empty or there twice",
         ),
+        (experiment("hysteresis_steps = 4", ""), "`experiment[0].arm[1].hysteresis_steps` is 4; give 0 to 3"),
+        (experiment("enough_throughput_mbps = 0", ""), "`experiment[0].arm[1].enough_throughput_mbps` is 0"),
+        (experiment("class_order = { transit = 14 }", ""), "`experiment[0].arm[1].class_order.transit` is 14"),
+        (
+            experiment("headroom = { full_from_permille = 0 }", ""),
+            "`experiment[0].arm[1].headroom` has 700, 850, 0; busy, tight and full must rise",
+        ),
+        (experiment("weight = 3", ""), "unknown field `weight`"),
+        (experiment("med = \"never\"", "guard = {}"), "`experiment[0].guard` guards nothing; give throughput_percent"),
+        (
+            experiment("med = \"never\"", "guard = { failovers_percent = 0 }"),
+            "`experiment[0].guard.failovers_percent` is 0; give 1 to 1000",
+        ),
+        (
+            experiment("med = \"never\"", "guard = { failovers_percent = 9, window_minutes = 0 }"),
+            "`experiment[0].guard.window_minutes` is 0",
+        ),
+        (
+            experiment("med = \"never\"", "guard = { failovers_percent = 9, minimum_sessions = 3 }"),
+            "`experiment[0].guard.minimum_sessions` is 3",
+        ),
+        (
+            experiment("med = \"never\"", "")
+                + "[[experiment]]\nname = \"y\"\narm = [{ name = \"a\", share = 1, med = \"always\" }]",
+            "`experiment[1].arm` weighs, as an experiment before does; run one such",
+        ),
     ] {
         let error = policy(&text).unwrap_err();
         assert!(error.contains(wanted), "{text}\ngave: {error}");
@@ -91,4 +121,28 @@ fn arms_are_dealt_by_share_and_stay() {
         (short[0] - short[1]).abs() < 200,
         "experiments are independent: {short:?}"
     );
+}
+
+#[test]
+fn an_arm_weighs_what_it_says_and_nothing_else() {
+    let p = policy(
+        "version = 3\nhysteresis_steps = 2\nmed = \"always\"\n[[experiment]]\nname = \"x\"\n\
+         arm = [{ name = \"as-is\", share = 1 }, { name = \"b\", share = 1, hysteresis_steps = 0, enough_throughput_mbps = 5 }]\n\
+         guard = { throughput_percent = 10, window_minutes = 30 }",
+    )
+    .unwrap();
+    let experiment = &p.experiments[0];
+    assert_eq!(experiment.control().name, "as-is");
+    assert!(experiment.control().weights.is_empty() && experiment.weighs());
+    let guard = experiment.guard.unwrap();
+    assert_eq!(
+        (guard.window_ms, guard.minimum_sessions, guard.failovers_percent),
+        (1_800_000, 200, None)
+    );
+    let wanted = Policy {
+        hysteresis_steps: 0,
+        enough_throughput: 5_000_000,
+        ..p.clone()
+    };
+    assert_eq!(experiment.arms[1].weights.over(&p), wanted);
 }
