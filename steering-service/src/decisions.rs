@@ -1,9 +1,9 @@
 //! The decision log: what was asked and what was answered, so that an evening can be ranked again under another policy.
 //!
-//! The same stream feeds the guards of experiments ([`crate::experiments::guard`]), also where nothing is written.
+//! The same stream feeds the guards of experiments (`experiments::guard`), also where nothing is written.
 //!
 //! A decision is handed over through a bounded queue and never waits: what does not fit is dropped and counted. One
-//! thread writes ([`writer`]); [`reader`] reads what it wrote, up to the cut if the process was killed.
+//! thread writes (`writer`); [`reader`] reads what it wrote, up to the cut if the process was killed.
 
 pub mod reader;
 pub mod record;

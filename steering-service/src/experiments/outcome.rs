@@ -1,7 +1,7 @@
 //! What the arms of experiments came to: from a decision log, and from appliances' access logs for what players met.
 //!
 //! Sessions are the units. Intervals are bootstrapped: sessions are drawn anew with replacement, a thousand times, and the middle 95 %
-//! of what comes out is told. Of more than [`MAX_UNITS`] sessions groups by hash are drawn instead, which are as good as
+//! of what comes out is told. Of more than `MAX_UNITS` sessions groups by hash are drawn instead, which are as good as
 //! sessions once each has some and cost the same however long the log is. Pure; the seed is an argument.
 
 mod cmcd;
