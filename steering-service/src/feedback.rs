@@ -26,7 +26,7 @@ use steering_core::{circuit::fleet::Word, index::FALLBACK_ID};
 
 /// Parts of the table: more than there are workers, so that two seldom meet at one.
 const PARTS: usize = 64;
-/// Sessions that a part remembers: 24 bytes each, a quarter of a million in all.
+/// Sessions that a part remembers: 40 bytes each, a quarter of a million in all.
 const SESSIONS: usize = 4096;
 /// Reports that a part keeps until they are collected.
 const REPORTS: usize = 1024;
@@ -93,6 +93,14 @@ impl Feedback {
         });
     }
 
+    /// The pathway that a session has fled from lately, by what its poll says.
+    pub fn avoided<'a>(&self, session: &'a Session, poll: &Poll, now: f64) -> Option<&'a OcaId> {
+        let id = u64::from_str_radix(&session.id, 16).ok()?;
+        let on = position(session, poll.current());
+        let at = self.with_part(id, |part| part.sessions.avoided(id, on, now))?;
+        session.pathways.get(usize::from(at))
+    }
+
     /// A session polls, and is told to use `told` for `ttl` seconds.
     pub fn note(&self, asked: &Asked<'_>, told: Option<&str>, ttl: u32, now: f64) {
         let Asked {
@@ -103,11 +111,7 @@ impl Feedback {
         let Ok(id) = u64::from_str_radix(&session.id, 16) else {
             return;
         };
-        let position = |name: Option<&str>| {
-            let found = session.pathways.iter().position(|p| Some(p.as_str()) == name);
-            found.map_or(NOWHERE, |at| at as u8)
-        };
-        let (on, told) = (position(poll.current()), position(told));
+        let (on, told) = (position(session, poll.current()), position(session, told));
         let throughputs = self.throughputs(session, poll);
         let said = !throughputs.is_empty();
         let mut report = Report {
@@ -167,6 +171,12 @@ impl Feedback {
     fn count(&self, outcome: &str) {
         self.metrics.player_reports.with_label_values(&[outcome]).inc();
     }
+}
+
+/// Where a pathway stands among those that a session declares.
+fn position(session: &Session, name: Option<&str>) -> u8 {
+    let found = session.pathways.iter().position(|p| Some(p.as_str()) == name);
+    found.map_or(NOWHERE, |at| at as u8)
 }
 
 /// A session's word on a pathway by its position; the fallback is nobody's to judge.

@@ -9,6 +9,10 @@ const WAYS: usize = 4;
 /// A position among the declared pathways that stands for none.
 pub const NOWHERE: u8 = u8::MAX;
 
+/// Seconds for which a session is not sent back to where it has fled from: until others have shown whether it was the
+/// appliance or the viewer's own way there.
+const AVOIDED_SECONDS: f64 = 60.0;
+
 /// One session.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -22,6 +26,10 @@ struct Slot {
     on: u8,
     /// Position of one that it has fled from, until that counts.
     fled: u8,
+    /// Position of the one that it last fled from.
+    avoided: u8,
+    /// Seconds until which it is not sent back there.
+    avoided_until: f64,
 }
 
 const EMPTY: Slot = Slot {
@@ -30,6 +38,8 @@ const EMPTY: Slot = Slot {
     told: NOWHERE,
     on: NOWHERE,
     fled: NOWHERE,
+    avoided: NOWHERE,
+    avoided_until: f64::NEG_INFINITY,
 };
 
 /// What a poll of a session is worth.
@@ -91,6 +101,8 @@ impl Sessions {
         }
         if let Some((from, false)) = verdict {
             slot.fled = from;
+            slot.avoided = from;
+            slot.avoided_until = now + AVOIDED_SECONDS;
         }
         if now < slot.due {
             return Worth::Early;
@@ -101,6 +113,18 @@ impl Sessions {
             from => Some((from, false)),
         };
         Worth::Due { verdict }
+    }
+
+    /// Position of the pathway that a session which is at `on` has fled from lately.
+    pub fn avoided(&mut self, session: u64, on: u8, now: f64) -> Option<u8> {
+        let slot = *self.place(session);
+        if slot.session != session {
+            return None;
+        }
+        match verdict(slot, on) {
+            Some((from, false)) => Some(from),
+            _ => (now < slot.avoided_until).then_some(slot.avoided),
+        }
     }
 
     fn place(&mut self, session: u64) -> &mut Slot {
@@ -205,6 +229,21 @@ mod tests {
         }
         assert_eq!(s.poll(9, 1, 1, 4.0, TTL), due(Some((0, false))));
         assert_eq!(s.poll(9, 1, 1, 14.0, TTL), due(Some((1, true))), "once");
+    }
+
+    #[test]
+    fn who_has_fled_is_not_sent_back_for_a_minute() {
+        let mut s = Sessions::new(16);
+        assert_eq!(s.avoided(9, 1, 0.0), None, "not known");
+        s.begin(9, 0.0, 4.0);
+        assert_eq!(s.avoided(9, 0, 5.0), None);
+        s.poll(9, 0, 0, 5.0, TTL);
+        assert_eq!(s.avoided(9, 1, 9.0), Some(0), "has just fled");
+        s.poll(9, 1, 1, 9.0, TTL);
+        assert_eq!(s.avoided(9, 1, 20.0), Some(0));
+        s.poll(9, 1, 1, 20.0, TTL);
+        assert_eq!(s.avoided(9, 1, 69.1), None, "may try again");
+        assert_eq!(s.avoided(10, 1, 20.0), None, "another session");
     }
 
     #[test]

@@ -55,13 +55,18 @@ pub fn answer(
         None => Exposure::new(),
     };
     let index = fleet.as_ref().map(|fleet| fleet.index_of(&exposure));
-    let (pathway_priority, draining) = decide(index, &session, &poll, viewer);
+    let (mut pathway_priority, draining) = decide(index, &session, &poll, viewer);
+    let now = shared.feedback.now();
+    if let Some(fled) = shared.feedback.avoided(&session, &poll, now) {
+        // Others have to show whether it is the appliance or this viewer's way there; until then it is the last resort.
+        let (last, rest): (Vec<_>, Vec<_>) = pathway_priority.into_iter().partition(|id| fled.as_str() == id);
+        pathway_priority = [rest, last].concat();
+    }
     if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
         && current != first
     {
         shared.metrics.moves.inc();
     }
-    let now = shared.feedback.now();
     let ttl = ttl(shared.ttl, draining, shared.random.next());
     let ttl = stretched(ttl, shared.poll_rate.count(now), shared.polls_per_second);
     let told = pathway_priority.first().map(String::as_str);

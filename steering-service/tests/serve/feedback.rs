@@ -118,3 +118,22 @@ async fn more_polls_than_meant_are_asked_to_come_less_often() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_session_is_not_sent_back_to_where_it_has_fled_from() {
+    let p = Program::offline(&fleet(), &["--ttl", "300"]).await;
+    let session = begin(&p).await;
+    let [first, second, third] = [0, 1, 2].map(|at| session.declared[at].clone());
+    let at = |place: &str| format!("?_HLS_pathway={place}");
+    assert_eq!(poll(&p, &session, &at(&first)).await.0[0], first);
+    for _ in 0..3 {
+        let list = poll(&p, &session, &at(&third)).await.0;
+        assert_eq!(
+            (list.first(), list.last()),
+            (Some(&second), Some(&first)),
+            "it was sent to the first and is at the third"
+        );
+    }
+    let other = begin(&p).await;
+    assert_eq!(other.declared[0], first, "one session's word is not the fleet's");
+}

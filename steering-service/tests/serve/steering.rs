@@ -109,25 +109,36 @@ async fn a_session_is_not_moved_between_equals() {
     let p = Program::offline(&fleet, &[]).await;
     let session = begin(&p).await;
     let (first, second) = (&session.declared[0], &session.declared[1]);
-    let query = format!("?_HLS_pathway={second}&_HLS_throughput=5000000");
+    let mut load = |id: &str, megabits: u64| {
+        let appliance = fleet.appliances.iter_mut().find(|a| a.id.as_str() == id);
+        appliance.unwrap().load.egress = BitsPerSecond(megabits * 1_000_000);
+        fleet.generation += 1;
+        fleet.clone()
+    };
+    let at = |id: &str| format!("?_HLS_pathway={id}&_HLS_throughput=5000000");
+    assert_eq!(&poll(&p, &session, &at(first)).await.0[0], first);
+    p.replace(&load(first, 900)).await;
     assert_eq!(
-        &poll(&p, &session, &query).await.0[0],
+        &poll(&p, &session, &at(first)).await.0[0],
         second,
-        "it fled there: leave it"
-    );
-    assert_eq!(&poll(&p, &session, "").await.0[0], first);
-    let full = fleet
-        .appliances
-        .iter_mut()
-        .find(|a| a.id.as_str() == second)
-        .unwrap();
-    full.load.egress = BitsPerSecond(900_000_000);
-    fleet.generation += 1;
-    p.replace(&fleet).await;
-    assert_eq!(
-        &poll(&p, &session, &query).await.0[0],
-        first,
         "two steps fuller: relieve it"
+    );
+    p.replace(&load(first, 0)).await;
+    assert_eq!(
+        &poll(&p, &session, &at(second)).await.0[0],
+        second,
+        "it was sent there: leave it"
+    );
+    assert_eq!(
+        &poll(&p, &session, "").await.0[0],
+        first,
+        "of two equals the first"
+    );
+    p.replace(&load(second, 900)).await;
+    assert_eq!(
+        &poll(&p, &session, &at(second)).await.0[0],
+        first,
+        "relieve that one too"
     );
 }
 
