@@ -149,12 +149,26 @@ async function startShaka(file, { video, base, title, buffer, session, tell }) {
     if (track) tell.rendition({ height: track.height, width: track.width, bandwidth: track.bandwidth, id: null });
   };
   for (const event of ["adaptation", "variantchanged", "trackschanged"]) player.addEventListener(event, rendition);
-  player.addEventListener("error", ({ detail }) => failed(detail, detail.severity === 2));
+  // Of a recorded title Shaka gives streaming up when a playlist cannot be loaded, also where another pathway has it.
+  let retries = RETRIES;
+  const moves = () => { retries = RETRIES; };
+  video.addEventListener("timeupdate", moves);
+  player.addEventListener("error", ({ detail }) => {
+    const critical = detail.severity === shaka.util.Error.Severity.CRITICAL;
+    const again = critical && detail.category === shaka.util.Error.Category.NETWORK && retries-- > 0;
+    failed(detail, critical && !again);
+    if (again) setTimeout(() => player.retryStreaming(), RETRY_MS);
+  });
   player.load(`${base}/v1/play/${encodeURIComponent(title)}/${file}`).then(
     () => { rendition(); video.play().catch((error) => tell.note(error.message)); },
     (error) => error.code !== shaka.util.Error.Code.LOAD_INTERRUPTED && failed(error, true),
   );
-  return { stop: () => player.destroy() };
+  return {
+    stop() {
+      video.removeEventListener("timeupdate", moves);
+      return player.destroy();
+    },
+  };
 }
 
 async function startVideojs({ video, base, title, buffer, tell }) {
@@ -163,7 +177,9 @@ async function startVideojs({ video, base, title, buffer, tell }) {
   const { videojs } = window;
   Object.assign(videojs.Vhs, { GOAL_BUFFER_LENGTH: buffer, MAX_GOAL_BUFFER_LENGTH: buffer });
   const place = video.parentNode;
-  const player = videojs(video, { autoplay: "muted", errorDisplay: false, html5: { vhs: { overrideNative: true } } });
+  // No controls of its own, which would want its style sheet: the browser's, as with the other players.
+  const player = videojs(video, { autoplay: "muted", children: ["mediaLoader"], html5: { vhs: { overrideNative: true } } });
+  player.ready(() => { video.controls = true; });
   const vhs = () => player.tech(true)?.vhs;
   player.on("xhr-hooks-ready", () => vhs().xhr.onResponse((request, error, response) => {
     const { requestType, uri } = request;
