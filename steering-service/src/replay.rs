@@ -17,7 +17,7 @@ pub use world::{Without, World, WorldError};
 use crate::{
     decisions::record::{Decision, Door, SessionId},
     http::{play, rank, ways},
-    steering_list::priorities,
+    steering_list::{priorities, put_last},
 };
 use cdn_types::OcaId;
 use std::collections::{HashMap, VecDeque};
@@ -193,11 +193,14 @@ impl<'a> Replay<'a> {
             ..options
         };
         let ranked = steering_core::rank(index, decision.network.network(), &decision.title, &options);
-        let list = ranked.map(|ranking| priorities(index, &ranking, declared));
-        match list {
-            Ok(list) if !list.is_empty() => list,
-            _ => declared.iter().map(ToString::to_string).collect(),
+        let mut list = ranked.map_or_else(|_| Vec::new(), |ranking| priorities(index, &ranking, declared));
+        if list.is_empty() {
+            list = declared.iter().map(ToString::to_string).collect();
         }
+        if let Some(fled) = &decision.fled {
+            put_last(&mut list, fled);
+        }
+        list
     }
 
     /// Where the session is: where the answers put it if its player followed them, else where the player fled to.

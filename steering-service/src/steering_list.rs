@@ -138,6 +138,11 @@ pub fn priorities(index: &Index, ranking: &Ranking, declared: &[OcaId]) -> Vec<S
     list
 }
 
+/// Puts the pathway that a session has fled from last: others have to show whether it is the appliance or this viewer's way there.
+pub fn put_last(list: &mut [String], fled: &OcaId) {
+    list.sort_by_key(|id| id == fled.as_str());
+}
+
 /// Whether an appliance that the session declares drains.
 pub fn drains(index: &Index, declared: &[OcaId]) -> bool {
     declared

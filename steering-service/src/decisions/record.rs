@@ -95,6 +95,9 @@ pub struct Decision {
     /// At a poll: the pathways that the player says it used, in order, and bit/s over each, `null` where it does not know.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     pub used: Vec<(String, Option<u64>)>,
+    /// At a poll: the pathway that the session has fled from lately.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub fled: Option<OcaId>,
     /// The list that was answered, best first.
     #[serde(rename = "l")]
     pub answered: Vec<String>,
@@ -122,6 +125,7 @@ impl Decision {
             arms: Exposure::new(),
             declared: Vec::new(),
             used: Vec::new(),
+            fled: None,
             answered: Vec::new(),
         }
     }
@@ -158,6 +162,7 @@ pub(crate) mod tests {
             arms: Exposure::new(),
             declared: vec![id(first), id(first + 1), id(first + 2)],
             used: vec![(id(first).to_string(), Some(20_000_000 + n * 7919 % 9_000_000))],
+            fled: None,
             answered: (first..first + 3).map(|i| id(i).to_string()).collect(),
         }
     }

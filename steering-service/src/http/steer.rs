@@ -12,7 +12,7 @@ use crate::{
     feedback::Asked,
     poll_rate::stretched,
     session::Session,
-    steering_list::{MEDIA_TYPE, Poll, SteeringList, drains, priorities, ttl},
+    steering_list::{MEDIA_TYPE, Poll, SteeringList, drains, priorities, put_last, ttl},
 };
 use axum::{
     Extension,
@@ -57,10 +57,9 @@ pub fn answer(
     let index = fleet.as_ref().map(|fleet| fleet.index_of(&exposure));
     let (mut pathway_priority, draining) = decide(index, &session, &poll, viewer);
     let now = shared.feedback.now();
-    if let Some(fled) = shared.feedback.avoided(&session, &poll, now) {
-        // Others have to show whether it is the appliance or this viewer's way there; until then it is the last resort.
-        let (last, rest): (Vec<_>, Vec<_>) = pathway_priority.into_iter().partition(|id| fled.as_str() == id);
-        pathway_priority = [rest, last].concat();
+    let fled = shared.feedback.avoided(&session, &poll, now);
+    if let Some(fled) = fled {
+        put_last(&mut pathway_priority, fled);
     }
     if let (Some(current), Some(first)) = (poll.current(), pathway_priority.first())
         && current != first
@@ -81,6 +80,7 @@ pub fn answer(
             decision.of_session(&session.id, &exposure);
             decision.declared.clone_from(&session.pathways);
             decision.used = used(&poll);
+            decision.fled = fled.cloned();
             decision.answered.clone_from(&pathway_priority);
         });
     }

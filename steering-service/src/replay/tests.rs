@@ -84,6 +84,7 @@ fn decision(seconds: i64, session: u64, door: Door) -> Decision {
         } else {
             vec![]
         },
+        fled: None,
         answered: list.map(String::from).to_vec(),
     }
 }
