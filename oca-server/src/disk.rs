@@ -26,7 +26,7 @@ use queue::Queue;
 use residency::Residency;
 use std::{
     cell::OnceCell,
-    io::{self, IoSliceMut},
+    io::{self, IoSliceMut, Seek, SeekFrom},
     ops::{Deref, Range},
     rc::Rc,
 };
@@ -135,7 +135,10 @@ impl Disk {
     pub fn lend(&self, file: &OpenFile, slice: Slice) -> Option<Bytes> {
         let mapped = self.lender.mapped(file, slice.len)?;
         let (start, end) = (slice.offset, slice.offset.checked_add(slice.len)?);
-        let is_there = self.residency.prefix(file, start..end) == slice.len;
+        // A page that lost a part to a cut is still there, with zeros: only the length tells. Asked of the kernel by the call that
+        // costs least, since it is asked for every piece; nobody reads by the position that it sets.
+        let length = (&file.file).seek(SeekFrom::End(0)).ok()?;
+        let is_there = length >= file.size && self.residency.prefix(file, start..end) == slice.len;
         let range = usize::try_from(start).ok()?..usize::try_from(end).ok()?;
         (is_there && range.end <= mapped.len()).then(|| mapped.slice(range))
     }

@@ -65,22 +65,31 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
         pulse: Pulse::default(),
         lanes: Lanes::default(),
         session: Rc::downgrade(&session),
+        lends: !session.borrow().settled().kernel,
+        broken: RefCell::default(),
         rate: Cell::new(None),
     });
     let service = service_fn(|request| {
         let response = respond(worker, &shared, peer, &request);
         async move { Ok::<_, Infallible>(response) }
     });
-    let io = TokioIo::new(Gathered(Rc::clone(&session)));
+    let io = TokioIo::new(Gathered {
+        session: Rc::clone(&session),
+        shared: Rc::clone(&shared),
+    });
     let mut connection = pin!(builder(worker).serve_connection(io, service));
     let mut leaving = false;
     loop {
         tokio::select! {
-            step = poll_fn(|cx| poll(connection.as_mut(), &session, leaving, cx)) => match step {
+            step = poll_fn(|cx| poll(connection.as_mut(), (&session, &shared), leaving, cx)) => match step {
                 Step::Ended(result) => {
                     match result {
                         Ok(()) => linger(&session).await,
                         Err(error) => tracing::debug!(%error, "HTTP/2 connection ended"),
+                    }
+                    if let Some(found) = shared.broken.take() {
+                        let error = ReadError::Short;
+                        worker.fault(&found, error.name(), &error);
                     }
                     return;
                 }
@@ -102,7 +111,18 @@ pub async fn serve(worker: &Rc<Worker>, session: Session, peer: Peer) {
 
 /// hyper's side of a session that both poll: hyper writes frame by frame, and what it wrote in one poll is sealed and
 /// sent together at its end.
-struct Gathered(Rc<RefCell<Session>>);
+struct Gathered {
+    session: Rc<RefCell<Session>>,
+    shared: Rc<Shared>,
+}
+
+impl Gathered {
+    /// The session, as long as what was gathered may leave.
+    fn with<T>(&self, act: impl FnOnce(Pin<&mut Session>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.shared.check()?;
+        act(Pin::new(&mut *self.session.borrow_mut()))
+    }
+}
 
 /// Reads what the client still sends, for a moment, after all is sent and our side is closed. A socket that is closed with
 /// bytes unread is reset, and the client may then lose the end of its last response.
@@ -131,11 +151,14 @@ enum Step {
 
 fn poll(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
-    session: &RefCell<Session>,
+    (session, shared): (&RefCell<Session>, &Shared),
     leaving: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Step> {
     let result = connection.poll(cx).map_err(Into::into);
+    if let Err(error) = shared.check() {
+        return Poll::Ready(Step::Ended(Err(error.into())));
+    }
     let mut session = session.borrow_mut();
     match (session.poll_sent(cx), result) {
         (Poll::Ready(Err(error)), _) => Poll::Ready(Step::Ended(Err(error.into()))),
@@ -151,13 +174,13 @@ impl AsyncRead for Gathered {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+        self.with(|session| session.poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Gathered {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+        self.with(|session| session.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -165,7 +188,7 @@ impl AsyncWrite for Gathered {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
+        self.with(|session| session.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -173,11 +196,11 @@ impl AsyncWrite for Gathered {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+        self.with(|session| session.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+        self.with(|session| session.poll_shutdown(cx))
     }
 }
 
@@ -219,6 +242,10 @@ struct Shared {
     pulse: Pulse,
     lanes: Lanes,
     session: Weak<RefCell<Session>>,
+    /// Whether bodies are lent: they are read where we seal. The kernel says by an error that they are not there.
+    lends: bool,
+    /// What was lent and proved not to be the file's. What was gathered with it may not leave, so that the connection ends.
+    broken: RefCell<Option<Found>>,
     /// The rate that the socket is bound to.
     rate: Cell<Option<BitsPerSecond>>,
 }
@@ -228,6 +255,14 @@ impl Shared {
     fn path(&self) -> Option<Path> {
         self.with_session(|session| path::path(session.tcp()).ok())
             .flatten()
+    }
+
+    /// Fails once something gathered is not what it should be.
+    fn check(&self) -> io::Result<()> {
+        match &*self.broken.borrow() {
+            Some(_) => Err(io::Error::other(ReadError::Short)),
+            None => Ok(()),
+        }
     }
 
     /// Binds the socket to what is enough for all responses that run.
@@ -302,7 +337,12 @@ fn respond(
         response.headers_mut().insert(http::header::SET_COOKIE, cookie);
     }
     let pieces = pieces(decision.body, decision.head_only);
-    let file = file.map(|(open, found)| (Rc::clone(open), found.clone()));
+    let file = file.map(|(open, found)| {
+        Rc::new(Sent {
+            open: Rc::clone(open),
+            found: found.clone(),
+        })
+    });
     response.map(|()| FileBody::new(file, pieces, exchange, (priority, Rc::clone(shared))))
 }
 
@@ -325,7 +365,7 @@ fn write_fields(fields: &mut HeaderMap, worker: &Worker, decision: &Decision<'_>
 
 /// A body that is read as it is asked for.
 struct FileBody {
-    file: Option<(Rc<OpenFile>, Found)>,
+    file: Option<Rc<Sent>>,
     pieces: VecDeque<Piece>,
     /// What is being brought from the drive: no more than one piece, so that a closed window holds no memory that
     /// others need.
@@ -339,10 +379,19 @@ struct FileBody {
     worker: Rc<Worker>,
 }
 
-/// Bytes of a body; those of a file go back to the worker's pool when they are sent.
+/// A file that is sent.
+struct Sent {
+    open: Rc<OpenFile>,
+    found: Found,
+}
+
+/// Bytes of a body.
 enum Chunk {
     Text(Bytes),
-    File(Loan, usize),
+    /// In a buffer that goes back to the worker's pool when they are sent.
+    Read(Loan, usize),
+    /// Where they lie in memory.
+    Lent(Bytes, Rc<Sent>, Rc<Shared>),
 }
 
 impl Buf for Chunk {
@@ -352,22 +401,28 @@ impl Buf for Chunk {
 
     fn chunk(&self) -> &[u8] {
         match self {
-            Self::Text(text) => text,
-            Self::File(loan, at) => &loan[*at..],
+            Self::Text(text) | Self::Lent(text, ..) => text,
+            Self::Read(loan, at) => &loan[*at..],
         }
     }
 
     fn advance(&mut self, n: usize) {
         match self {
             Self::Text(text) => text.advance(n),
-            Self::File(_, at) => *at += n,
+            Self::Read(_, at) => *at += n,
+            Self::Lent(text, sent, shared) => {
+                text.advance(n); // they have been read
+                if sent.open.access.is_broken() {
+                    shared.broken.replace(Some(sent.found.clone()));
+                }
+            }
         }
     }
 }
 
 impl FileBody {
     fn new(
-        file: Option<(Rc<OpenFile>, Found)>,
+        file: Option<Rc<Sent>>,
         pieces: VecDeque<Piece>,
         mut exchange: Exchange,
         (priority, shared): (Priority, Rc<Shared>),
@@ -431,10 +486,10 @@ impl FileBody {
 
     /// Bytes from the beginning of `slice`; what is left of it is put back.
     fn poll_file(&mut self, slice: Slice, cx: &mut Context<'_>) -> Poll<Result<Chunk, ReadError>> {
-        let Some((file, _)) = &self.file else {
+        let Some(sent) = &self.file else {
             return Poll::Ready(Err(ReadError::Short)); // slices are made of a found file only
         };
-        let len = slice.len.min(PIECE);
+        let (file, len) = (&sent.open, slice.len.min(PIECE));
         let disk = &self.worker.disk;
         let chunk = loop {
             if let Some(cold) = &mut self.cold {
@@ -443,13 +498,22 @@ impl FileBody {
                     None => self.cold = None,
                 }
             }
+            let piece = Slice { len, ..slice };
+            let lent = if self.shared.lends {
+                disk.lend(file, piece)
+            } else {
+                None
+            };
+            if let Some(bytes) = lent {
+                break Chunk::Lent(bytes, Rc::clone(sent), Rc::clone(&self.shared));
+            }
             let mut loan = disk.buffer();
             let space = IoSliceMut::new(&mut loan.space()[..len as usize]);
             if let Some(n) = disk.read_now(file, &mut [space], slice.offset)? {
                 loan.filled(n);
-                break Chunk::File(loan, 0);
+                break Chunk::Read(loan, 0);
             }
-            self.cold = Some(disk.stream(file, Slice { len, ..slice }));
+            self.cold = Some(disk.stream(file, piece));
         };
         let n = chunk.remaining() as u64;
         if n < slice.len {
@@ -464,8 +528,8 @@ impl FileBody {
     fn fault(&mut self, error: &ReadError) {
         self.exchange.ended(End::Fault);
         self.pieces.clear();
-        if let Some((_, found)) = &self.file {
-            self.worker.fault(found, error.name(), error);
+        if let Some(sent) = &self.file {
+            self.worker.fault(&sent.found, error.name(), error);
         }
     }
 }

@@ -136,6 +136,34 @@ impl Key {
         }
     }
 
+    /// Seals `text` and then `last`, which is short, from where they lie into `out`, which has room for both and the tag;
+    /// absent if they are longer than any record.
+    pub fn seal_from(
+        &self,
+        nonce: [u8; 12],
+        aad: &[u8],
+        (text, last): (&[u8], &[u8]),
+        out: &mut [u8],
+    ) -> Option<()> {
+        match self {
+            Self::Ring(_) => {
+                // ring seals in place alone. The copy is of a record, which its cipher then finds in the nearest cache.
+                let (sealed, tag) = out.split_at_mut_checked(text.len() + last.len())?;
+                sealed[..text.len()].copy_from_slice(text);
+                sealed[text.len()..].copy_from_slice(last);
+                tag.copy_from_slice(&self.seal(nonce, aad, sealed)?);
+                Some(())
+            }
+            Self::AwsLc(key) => {
+                use aws_lc_rs::aead::{Aad, Nonce};
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                let (sealed, rest) = out.split_at_mut_checked(text.len())?;
+                key.seal_out_of_place_scatter(nonce, Aad::from(aad), text, sealed, last, rest)
+                    .ok()
+            }
+        }
+    }
+
     /// Opens text and tag in place; absent if they do not belong together.
     pub fn open<'t>(&self, nonce: [u8; 12], aad: &[u8], sealed: &'t mut [u8]) -> Option<&'t mut [u8]> {
         match self {

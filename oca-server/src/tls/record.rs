@@ -25,13 +25,16 @@ pub enum Content {
     Data,
 }
 
+/// Code of [`Content::Data`].
+const DATA: u8 = 23;
+
 impl Content {
     /// On the wire.
     pub fn code(self) -> u8 {
         match self {
             Self::Alert => 21,
             Self::Handshake => 22,
-            Self::Data => 23,
+            Self::Data => DATA,
         }
     }
 
@@ -39,7 +42,7 @@ impl Content {
         match code {
             21 => Ok(Self::Alert),
             22 => Ok(Self::Handshake),
-            23 => Ok(Self::Data),
+            DATA => Ok(Self::Data),
             _ => Err(RecordError::Malformed),
         }
     }
@@ -182,49 +185,69 @@ impl Sealer {
     /// # Errors
     /// When the keys have sealed twice what they should.
     pub fn seal(&mut self, content: Content, record: &mut [u8]) -> Result<(), RecordError> {
+        let begun = self.begin(content, record)?;
+        let (prefix, len) = (self.prefix(), record.len());
+        if self.0.style == Style::V13 {
+            record[len - TAG - 1] = content.code();
+        }
+        let (before, rest) = record.split_at_mut(prefix);
+        let (text, tag) = rest.split_at_mut(len - prefix - TAG);
+        let sealed = self.0.key.seal(begun.nonce, begun.aad(before), text);
+        tag.copy_from_slice(&sealed.ok_or(RecordError::UsedUp)?);
+        Ok(())
+    }
+
+    /// As [`seal`](Self::seal), of data that lie elsewhere: `record` is what [`sealed`](Self::sealed) says of them, and is
+    /// overwritten whole.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn seal_from(&mut self, text: &[u8], record: &mut [u8]) -> Result<(), RecordError> {
+        let begun = self.begin(Content::Data, record)?;
+        let last: &[u8] = match self.0.style {
+            Style::V13 => &[DATA],
+            Style::V12Explicit | Style::V12 => &[],
+        };
+        let (before, rest) = record.split_at_mut(self.prefix());
+        let sealed = self
+            .0
+            .key
+            .seal_from(begun.nonce, begun.aad(before), (text, last), rest);
+        sealed.ok_or(RecordError::UsedUp)
+    }
+
+    /// Writes what stands before a record's text, and uses its number up.
+    fn begin(&mut self, content: Content, record: &mut [u8]) -> Result<Begun, RecordError> {
+        let text = record.len() - self.prefix() - self.suffix();
         let keys = &mut self.0;
         if keys.sequence >= 2 * KEY_LIFE {
             return Err(RecordError::UsedUp);
         }
         let nonce = keys.nonce();
-        let len = record.len();
-        let (code, outer) = (content.code(), be16(len - HEADER));
-        let text = match keys.style {
-            Style::V13 => {
-                record[..HEADER].copy_from_slice(&[Content::Data.code(), 3, 3, outer[0], outer[1]]);
-                record[len - TAG - 1] = code;
-                HEADER..len - TAG
-            }
-            Style::V12Explicit => {
-                record[..HEADER].copy_from_slice(&[code, 3, 3, outer[0], outer[1]]);
-                record[HEADER..HEADER + 8].copy_from_slice(&nonce[4..]);
-                HEADER + 8..len - TAG
-            }
-            Style::V12 => {
-                record[..HEADER].copy_from_slice(&[code, 3, 3, outer[0], outer[1]]);
-                HEADER..len - TAG
-            }
+        let (code, outer) = (content.code(), be16(record.len() - HEADER));
+        let (shown, aad) = match keys.style {
+            Style::V13 => (DATA, None),
+            Style::V12Explicit | Style::V12 => (code, Some(keys.aad_v12(code, text))),
         };
-        let tag = match keys.style {
-            Style::V13 => {
-                let (header, rest) = record.split_at_mut(HEADER);
-                let text = &mut rest[..len - HEADER - TAG];
-                keys.seal(nonce, header, text)?
-            }
-            Style::V12Explicit | Style::V12 => {
-                let aad = keys.aad_v12(code, text.len());
-                keys.seal(nonce, &aad, &mut record[text])?
-            }
-        };
-        record[len - TAG..].copy_from_slice(&tag);
+        record[..HEADER].copy_from_slice(&[shown, 3, 3, outer[0], outer[1]]);
+        if keys.style == Style::V12Explicit {
+            record[HEADER..HEADER + 8].copy_from_slice(&nonce[4..]);
+        }
         keys.sequence += 1;
-        Ok(())
+        Ok(Begun { nonce, aad })
     }
 }
 
-impl Keys {
-    fn seal(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG], RecordError> {
-        self.key.seal(nonce, aad, text).ok_or(RecordError::UsedUp)
+/// A record whose text is to be sealed.
+struct Begun {
+    nonce: [u8; 12],
+    /// What is authenticated beside the text, if it is not what stands before it.
+    aad: Option<[u8; 13]>,
+}
+
+impl Begun {
+    fn aad<'a>(&'a self, before: &'a [u8]) -> &'a [u8] {
+        self.aad.as_ref().map_or(before, |aad| aad)
     }
 }
 
@@ -271,7 +294,7 @@ impl Opener {
             .ok_or(RecordError::Malformed)?;
         let opened = match keys.style {
             Style::V13 => {
-                if code != Content::Data.code() {
+                if code != DATA {
                     return Err(RecordError::Malformed);
                 }
                 let text = keys
@@ -357,7 +380,13 @@ mod tests {
             let mut sealer = Sealer(provided(provider, CIPHERS[cipher], first));
             let mut opener = Opener(keys(CIPHERS[cipher], first));
             for text in &texts {
+                let mut elsewhere = Sealer(provided(provider, CIPHERS[cipher], sealer.0.sequence));
                 let mut record = sealed(&mut sealer, content, text);
+                if content == Content::Data {
+                    let mut same = vec![0xee; record.len()];
+                    elsewhere.seal_from(text, &mut same).unwrap();
+                    prop_assert_eq!(&same, &record);
+                }
                 prop_assert_eq!(record_len(&record), Ok(Some(record.len())));
                 let (kind, range) = opener.open(&mut record).unwrap();
                 prop_assert!(kind == content && record[range] == text[..]);
@@ -389,7 +418,7 @@ mod tests {
             let len = record.len();
             record[3..5].copy_from_slice(&be16(len - HEADER));
             let (header, rest) = record.split_at_mut(HEADER);
-            let tag = k.seal(k.nonce(), header, &mut rest[..text.len()]).unwrap();
+            let tag = k.key.seal(k.nonce(), header, &mut rest[..text.len()]).unwrap();
             rest[text.len()..].copy_from_slice(&tag);
             let opened = Opener(keys(CIPHERS[0], 0)).open(&mut record);
             assert_eq!(opened.is_ok(), opens);

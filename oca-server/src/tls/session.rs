@@ -85,6 +85,10 @@ enum Tx {
     Kernel(InKernel),
 }
 
+fn seals_elsewhere() -> io::Error {
+    io::Error::other("the kernel seals this connection")
+}
+
 /// What is known here of a direction that the kernel seals.
 #[derive(Default)]
 struct InKernel {
@@ -237,34 +241,83 @@ impl Session {
             let used = spaces.iter().take_while(|s| !s.is_empty()).count();
             fill(&mut spaces[..used])?
         };
-        self.seal_and_send(&mut batch, head.len() + filled)?;
+        self.renew_keys()?;
+        self.seal_and_send(&mut batch, 0, head.len() + filled)?;
         Ok(filled)
+    }
+
+    /// Seals `head` and `text` behind it, at most a batch, and sends as much as the socket takes; answers how many bytes of
+    /// `text` were sealed. `check` is asked when they are, before any of it leaves.
+    ///
+    /// # Errors
+    /// Those of `check`, after which the connection must end; or the connection's.
+    pub fn send_from<E: From<io::Error>>(
+        &mut self,
+        head: &[u8],
+        text: &[u8],
+        check: impl FnOnce() -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let local = Rc::clone(&self.local);
+        let mut batch = local.batch.borrow_mut();
+        self.renew_keys()?;
+        let Tx::Sealer(sealer) = &mut self.tx else {
+            return Err(seals_elsewhere().into());
+        };
+        let most = text.len().min(BATCH * MAX_PLAIN - head.len());
+        // The record that has the head is put together where it is sealed; all others are sealed from where they lie.
+        let joined = if head.is_empty() {
+            0
+        } else {
+            most.min(MAX_PLAIN - head.len())
+        };
+        let mut end = 0;
+        if !head.is_empty() {
+            let prefix = sealer.prefix();
+            end = sealer.sealed(head.len() + joined);
+            let record = &mut batch[..end];
+            record[prefix..prefix + head.len()].copy_from_slice(head);
+            record[prefix + head.len()..][..joined].copy_from_slice(&text[..joined]);
+            sealer.seal(Content::Data, record).map_err(io::Error::other)?;
+        }
+        for text in text[joined..most].chunks(MAX_PLAIN) {
+            let record = &mut batch[end..end + sealer.sealed(text.len())];
+            sealer.seal_from(text, record).map_err(io::Error::other)?;
+            end += record.len();
+        }
+        check()?;
+        self.push(&batch[..end])?;
+        Ok(most)
     }
 
     /// Where a record's text begins in the batch, and how far the next record is.
     fn layout(&self) -> io::Result<(usize, usize)> {
         match &self.tx {
             Tx::Sealer(sealer) => Ok((sealer.prefix(), sealer.sealed(MAX_PLAIN))),
-            Tx::Kernel(_) => Err(io::Error::other("the kernel seals this connection")),
+            Tx::Kernel(_) => Err(seals_elsewhere()),
         }
     }
 
-    /// Seals the batch's first `len` bytes of text and sends what the socket takes.
-    fn seal_and_send(&mut self, batch: &mut [u8], len: usize) -> io::Result<()> {
-        self.renew_keys()?;
+    /// Seals the record of the batch's text from `from` to `to`; answers where it ends.
+    fn seal_one(&mut self, batch: &mut [u8], from: usize, to: usize) -> io::Result<usize> {
         let Tx::Sealer(sealer) = &mut self.tx else {
-            return Ok(());
+            return Err(seals_elsewhere());
         };
-        let stride = sealer.sealed(MAX_PLAIN);
-        let (mut left, mut end) = (len, 0);
-        while left > 0 {
-            let text = left.min(MAX_PLAIN);
-            let sealed = sealer.sealed(text);
-            sealer
-                .seal(Content::Data, &mut batch[end..end + sealed])
-                .map_err(io::Error::other)?;
-            left -= text;
-            end += if left > 0 { stride } else { sealed };
+        let start = from / MAX_PLAIN * sealer.sealed(MAX_PLAIN);
+        let end = start + sealer.sealed(to - from);
+        sealer
+            .seal(Content::Data, &mut batch[start..end])
+            .map_err(io::Error::other)?;
+        Ok(end)
+    }
+
+    /// Seals the batch's text from the record at `from` to `to`, and sends all of it as far as the socket takes it.
+    fn seal_and_send(&mut self, batch: &mut [u8], mut from: usize, to: usize) -> io::Result<()> {
+        let (_, stride) = self.layout()?;
+        let mut end = from / MAX_PLAIN * stride;
+        while from < to {
+            let next = to.min(from + MAX_PLAIN);
+            end = self.seal_one(batch, from, next)?;
+            from = next;
         }
         self.push(&batch[..end])
     }
@@ -365,10 +418,15 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Puts text behind what this poll gathered; answers how much found room.
+    /// Puts text behind what this poll gathered, and seals the records that are full while the nearest caches have them;
+    /// answers how much found room.
     fn gather(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.pending == 0 {
+            self.renew_keys()?;
+        }
         let (prefix, stride) = self.layout()?;
-        let mut batch = self.local.batch.borrow_mut();
+        let local = Rc::clone(&self.local);
+        let mut batch = local.batch.borrow_mut();
         let before = self.pending;
         for slice in slices {
             let mut bytes = &**slice;
@@ -379,12 +437,15 @@ impl Session {
                 batch[start..start + n].copy_from_slice(&bytes[..n]);
                 bytes = &bytes[n..];
                 self.pending += n;
+                if at + n == MAX_PLAIN {
+                    self.seal_one(&mut batch, self.pending - MAX_PLAIN, self.pending)?;
+                }
             }
         }
         Ok(self.pending - before)
     }
 
-    /// Seals and sends the text that this poll gathered.
+    /// Sends the text that this poll gathered.
     fn send_pending(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         if pending == 0 {
@@ -392,7 +453,7 @@ impl Session {
         }
         let local = Rc::clone(&self.local);
         let mut batch = local.batch.borrow_mut();
-        self.seal_and_send(&mut batch, pending)
+        self.seal_and_send(&mut batch, pending / MAX_PLAIN * MAX_PLAIN, pending)
     }
 }
 
@@ -575,8 +636,8 @@ impl AsyncRead for Session {
     }
 }
 
-/// For HTTP/2: what is written is gathered in the worker's batch, and sealed and sent by
-/// [`Session::poll_sent`] at the end of the poll, or when the batch is full.
+/// For HTTP/2: what is written is gathered in the worker's batch, and sealed and sent by [`Session::poll_sent`] at the end
+/// of the poll, or by what is written next when the batch is full: never before the writer knows that it was read.
 impl AsyncWrite for Session {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
@@ -594,16 +655,15 @@ impl AsyncWrite for Session {
             this.count(written as u64);
             return Poll::Ready(Ok(written));
         }
+        if this.pending == this.space {
+            this.send_pending()?;
+        }
         if this.pending == 0 {
             ready!(this.poll_held(cx))?;
             ready!(this.tcp.poll_write_ready(cx))?;
             this.space = this.room();
         }
-        let written = this.gather(slices)?;
-        if this.pending == this.space {
-            this.send_pending()?;
-        }
-        Poll::Ready(Ok(written))
+        Poll::Ready(this.gather(slices))
     }
 
     fn is_write_vectored(&self) -> bool {

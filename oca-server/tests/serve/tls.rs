@@ -1,12 +1,16 @@
 //! HTTPS, read by curl.
 
-use crate::support::{SIZE, Server, certificate, content, tree, until};
+use crate::support::{SIZE, Server, certificate, content, tree, until, write};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
 };
+
+/// Size of a file that no socket's buffer holds.
+const BIG: usize = 48 << 20;
 
 fn start(root: &Path, more: &[&str]) -> (Server, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -105,6 +109,51 @@ fn one_http2_connection_carries_many_streams() {
     until("all are counted", || {
         server.metric("oca_requests_total{protocol=\"HTTP/2\",status=\"200\"}") == 40.0
     });
+}
+
+/// Bytes that are sent from where they lie in memory are the file's or are not sent: what the client gets is right to the
+/// last byte before its connection ends.
+#[test]
+fn a_file_cut_while_it_is_lent_never_ends_cleanly_over_tls() {
+    let all = content(BIG);
+    for version in ["--http1.1", "--http2"] {
+        for length in [1000, BIG as u64 - 100] {
+            let root = tree();
+            let big = root.path().join("big.mp4");
+            write(&big, &all);
+            let more = ["--admin-listen", "127.0.0.1:0", "--workers", "1"];
+            let (server, certs) = start(root.path(), &more);
+            for _ in 0..3 {
+                assert!(curl(&server, certs.path(), &[version], "/big.mp4").1 == all);
+            }
+            let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+            let kind = statfs(&big).unwrap().filesystem_type();
+            if kind == EXT4_SUPER_MAGIC || kind == TMPFS_MAGIC {
+                assert!(maps.contains("big.mp4"), "it is lent");
+            }
+            let mut client = Command::new("curl")
+                .args(["-sS", version, "--cacert"])
+                .arg(certs.path().join("cert.pem"))
+                .arg(format!("https://{}/big.mp4", server.tls()))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut body = client.stdout.take().unwrap();
+            let mut got = vec![0; 1000];
+            body.read_exact(&mut got).unwrap();
+            // The pipe is full, and nothing is read until the file is short.
+            let file = fs::File::options().write(true).open(&big).unwrap();
+            file.set_len(length).unwrap();
+            body.read_to_end(&mut got).unwrap();
+            assert!(!client.wait().unwrap().success(), "{version}: a clean end");
+            assert!(got.len() < BIG && got == all[..got.len()], "{version}, {length}");
+            until("it is counted", || {
+                server.metric("oca_body_faults_total{cause=\"short\"}") >= 1.0
+            });
+            assert_eq!(curl(&server, certs.path(), &[version], "/f.mp4").1, content(SIZE));
+        }
+    }
 }
 
 #[test]

@@ -12,11 +12,7 @@ use crate::{
     tls::session::Session,
 };
 use oca_core::range::Slice;
-use std::{
-    future::poll_fn,
-    io::{self, IoSliceMut},
-    rc::Rc,
-};
+use std::{future::poll_fn, io, rc::Rc};
 use tokio::time::{timeout, timeout_at};
 
 /// Most bytes that were held back and still share the first record with the file.
@@ -42,9 +38,19 @@ pub async fn send_file(
     while left.len > 0 {
         ready(session, pace).await?;
         let most = (session.room() - head.len()).min(usize::try_from(left.len).unwrap_or(usize::MAX));
-        let batch = session.send_batch(&head, most, |spaces| {
-            disk.read_now(file, spaces, left.offset)?.ok_or(Stop::Cold)
-        });
+        let now = Slice {
+            len: most as u64,
+            ..left
+        };
+        let batch = match disk.lend(file, now) {
+            Some(lent) => session.send_from(&head, &lent, || match file.access.is_broken() {
+                true => Err(ReadError::Short.into()),
+                false => Ok(()),
+            }),
+            None => session.send_batch(&head, most, |spaces| {
+                disk.read_now(file, spaces, left.offset)?.ok_or(Stop::Cold)
+            }),
+        };
         let done = match batch {
             Ok(n) => {
                 sent(n as u64);
@@ -145,19 +151,8 @@ pub async fn send(
 fn send_some(session: &mut Session, head: &[u8], bytes: &[u8]) -> Result<usize, SendError> {
     let most = (session.room() - head.len()).min(bytes.len());
     session
-        .send_batch(head, most, |spaces| Ok::<_, io::Error>(copy(bytes, spaces)))
+        .send_from(head, &bytes[..most], || Ok::<_, io::Error>(()))
         .map_err(SendError::Client)
-}
-
-/// Fills the spaces from the front.
-fn copy(mut bytes: &[u8], spaces: &mut [IoSliceMut<'_>]) -> usize {
-    let all = bytes.len();
-    for space in spaces {
-        let n = space.len().min(bytes.len());
-        space[..n].copy_from_slice(&bytes[..n]);
-        bytes = &bytes[n..];
-    }
-    all - bytes.len()
 }
 
 /// Waits until the socket took what was sealed before and has room for more.
