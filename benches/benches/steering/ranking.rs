@@ -106,33 +106,25 @@ fn index(sites: usize, titles: usize, routes: RouteTable) -> Index {
     timed("put the index together", || Index::join(parts, vec![]))
 }
 
-/// Questions: clients and titles, each title as often as Zipf has it.
-struct Questions {
-    clients: Vec<IpAddr>,
-    titles: Vec<TitleId>,
-    asked: Vec<u32>,
-}
+/// Questions, one after the other in memory, as requests lie in a socket's buffer: to fetch a question is no part of its answer. Each
+/// title is asked for as often as Zipf has it.
+struct Questions(Vec<(IpAddr, TitleId)>);
 
 impl Questions {
     fn new(feed: &Feed, titles: usize) -> Self {
         let mut random = super::feed::Numbers(3);
         let mut zipf = || {
             let u = random.below(1 << 53) as f64 / (1u64 << 53) as f64;
-            ((titles as f64).powf(u) as usize - 1).min(titles - 1) as u32
+            ((titles as f64).powf(u) as usize - 1).min(titles - 1)
         };
-        Self {
-            clients: feed.clients(1 << 20),
-            asked: (0..1 << 16).map(|_| zipf()).collect(),
-            titles: (0..titles)
-                .map(|n| TitleId::new(id("title", n)).expect("a valid id"))
-                .collect(),
-        }
+        let clients = feed.clients(1 << 20).into_iter();
+        let question = |client| (client, TitleId::new(id("title", zipf())).expect("a valid id"));
+        Self(clients.map(question).collect())
     }
     fn ask(&self, index: &Index, n: usize, ranking: &mut Ranking) {
-        let client = self.clients[n.wrapping_mul(7919) & (self.clients.len() - 1)];
-        let title = &self.titles[self.asked[n & (self.asked.len() - 1)] as usize];
+        let (client, title) = &self.0[n & (self.0.len() - 1)];
         let title = index.title_ix(title.as_str()).expect("the fleet has all titles");
-        rank_into(index, client, title, &Options::default(), ranking);
+        rank_into(index, *client, title, &Options::default(), ranking);
     }
 }
 
@@ -249,9 +241,8 @@ pub fn growth(full: bool) {
         per_second("  rank", full, |n| questions.ask(&index, n, &mut ranking));
         // Nobody announces these.
         per_second("  rank, client without a route", full, |n| {
-            let title = index
-                .title_ix(questions.titles[n % titles].as_str())
-                .expect("all titles are there");
+            let title = &questions.0[n & (questions.0.len() - 1)].1;
+            let title = index.title_ix(title.as_str()).expect("all titles are there");
             rank_into(
                 &index,
                 [0, 0, 0, 1].into(),

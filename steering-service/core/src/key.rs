@@ -67,7 +67,7 @@ pub const FARTHEST: u16 = (1 << 12) - 1;
 pub struct Key(u128);
 
 /// What a key is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Fields {
     /// Pinned by policy.
     pub pinned: bool,

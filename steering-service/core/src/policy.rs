@@ -224,6 +224,10 @@ impl Policy {
     pub fn class_place(&self, class: SiteClass) -> u8 {
         self.class_order[class as usize]
     }
+    /// Whether keys order routes as [`RouteTable::covering`](crate::routes::RouteTable::covering) does.
+    pub fn keeps_route_order(&self) -> bool {
+        self.med != MedRule::Always && self.class_order.is_sorted_by(|a, b| a < b)
+    }
     /// A session's arm in each experiment.
     pub fn arms<'a>(&'a self, session: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.experiments

@@ -59,6 +59,7 @@ pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Option
         viewer: viewer(client, options.session),
         measured: index.measured().of(client),
         enough: throughput::step(index.policy().enough_throughput),
+        in_order: !options.complete && scratch.matches.is_empty() && index.policy().keeps_route_order(),
         matches: &scratch.matches,
         dealt: Cell::new((SiteIx(u32::MAX), &[])),
     };
@@ -93,6 +94,8 @@ struct Pass<'a> {
     /// Step of throughput from which on appliances count alike.
     enough: u8,
     matches: &'a [Match],
+    /// Whether routes come in the order of their keys, so that what is behind enough better ones need not be looked at.
+    in_order: bool,
     /// The site asked for last and how the title is dealt out there: siblings come one after the other.
     dealt: Cell<(SiteIx, &'a [(ApplianceIx, f32)])>,
 }
@@ -121,7 +124,12 @@ impl<'a> Pass<'a> {
         if !self.licensed && !self.options.complete {
             return;
         }
-        for route in covering {
+        let mut routes = covering.iter();
+        for route in routes.by_ref() {
+            if self.is_behind(route, ranking) {
+                self.consider_current(route, routes, seen, ranking);
+                return;
+            }
             match self.index.target(route) {
                 Target::Nobody => {}
                 Target::Appliance(ix) => self.consider(ix, Some(route), seen, ranking),
@@ -173,6 +181,41 @@ impl<'a> Pass<'a> {
             }
         }
         self.consider_rest(None, seen, ranking);
+    }
+
+    /// Whether as many as are wanted have better routes than this one, and so than all after it.
+    fn is_behind(&self, route: &Candidate, ranking: &Ranking) -> bool {
+        let wanted = self
+            .options
+            .limit
+            .saturating_add(self.options.current.is_some().into());
+        let entries = &ranking.entries;
+        if wanted == 0 || entries.len() < wanted || !self.in_order {
+            return false;
+        }
+        let mut fields = Fields::default();
+        self.route_fields(route, &mut fields);
+        entries[wanted - 1].key.better_route(Key::new(&fields))
+    }
+
+    /// Looks at the appliance where the session is, if one of the routes leads to it.
+    fn consider_current<'r>(
+        &self,
+        first: &'r Candidate,
+        rest: impl Iterator<Item = &'r Candidate>,
+        seen: &mut Bits,
+        ranking: &mut Ranking,
+    ) {
+        let Some(current) = self.options.current.filter(|ix| !seen.has(ix.0)) else {
+            return;
+        };
+        let leads_there = |route: &&Candidate| match self.index.target(route) {
+            Target::Nobody => false,
+            Target::Appliance(ix) => ix == current,
+            Target::Site(site) => site == self.index.standing(current).site,
+        };
+        let route = std::iter::once(first).chain(rest).find(leads_there);
+        self.consider(current, route, seen, ranking);
     }
 
     /// Looks at all appliances, or those of a region, that were not looked at yet.
@@ -288,14 +331,7 @@ impl<'a> Pass<'a> {
             distance: self.distance(standing.site),
         };
         if let Some(route) = route {
-            fields.class = self.index.policy().class_place(route.class);
-            fields.prefix_len = route.prefix_len;
-            fields.path_len = route.path_len;
-            fields.med = match self.index.policy().med {
-                MedRule::SameNeighbour => route.med_rank.into(),
-                MedRule::Always => self.index.routes().attributes(route).med.unwrap_or(0),
-                MedRule::Never => 0,
-            };
+            self.route_fields(route, &mut fields);
         }
         Ranked {
             key: Key::new(&fields),
@@ -305,6 +341,17 @@ impl<'a> Pass<'a> {
             headroom: standing.headroom,
             kept: false,
         }
+    }
+
+    fn route_fields(&self, route: &Candidate, fields: &mut Fields) {
+        fields.class = self.index.policy().class_place(route.class);
+        fields.prefix_len = route.prefix_len;
+        fields.path_len = route.path_len;
+        fields.med = match self.index.policy().med {
+            MedRule::SameNeighbour => route.med_rank.into(),
+            MedRule::Always => self.index.routes().attributes(route).med.unwrap_or(0),
+            MedRule::Never => 0,
+        };
     }
 
     /// Whether a hot title was dealt to others of its site, and the rendezvous score.

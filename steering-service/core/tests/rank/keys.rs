@@ -22,7 +22,7 @@ use steering_core::{
 };
 
 /// A client in no site's networks.
-const CLIENT: &str = "100.64.9.9";
+pub const CLIENT: &str = "100.64.9.9";
 
 pub fn film() -> TitleId {
     TitleId::new("film").unwrap()

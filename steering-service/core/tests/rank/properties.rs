@@ -1,13 +1,17 @@
 //! What holds for every fleet, client and title.
 
-use super::fixture::{GBPS, appliance, site, title};
+use super::{
+    fixture::{GBPS, appliance, site, title},
+    keys::{CLIENT, World, film},
+    routes::attributes,
+};
 use cdn_types::{
     BitsPerSecond, ObjectDigest, OcaId, TitleId,
     api::v1::{ApplianceState, FleetSnapshot},
 };
 use proptest::prelude::*;
 use std::{collections::HashSet, net::IpAddr};
-use steering_core::{Index, Options, Ranking, rank};
+use steering_core::{Index, Options, Policy, Ranking, policy::MedRule, rank, routes::SiteClass};
 
 const OBJECTS: u32 = 6;
 
@@ -111,6 +115,40 @@ proptest! {
         let short: Vec<_> = r.entries.iter().map(|e| index.appliance(e.appliance).id.clone()).collect();
         let whole = order(&f, c);
         prop_assert_eq!(&short[..], &whole[..limit.min(whole.len())]);
+    }
+
+    /// What is behind enough better routes is not looked at; that must not be seen, whatever the policy.
+    #[test]
+    fn a_short_list_by_routes_is_the_beginning_of_the_complete_one(
+        f in fleet(),
+        routes in prop::collection::vec((any::<prop::sample::Index>(), 0..4usize, 0..4usize, 0..2u16, 1..3u32, 0..2u32), 0..40),
+        class_order in prop::sample::select(vec![[0, 1, 2, 3], [3, 2, 1, 0], [0, 0, 1, 1]]),
+        med in prop::sample::select(vec![MedRule::SameNeighbour, MedRule::Always, MedRule::Never]),
+        limit in 0..5usize,
+        session in (any::<bool>(), any::<prop::sample::Index>()),
+        only in prop::option::of(prop::collection::vec(any::<prop::sample::Index>(), 1..6)),
+    ) {
+        prop_assume!(!f.appliances.is_empty());
+        let pick = |index: prop::sample::Index| index.index(f.appliances.len());
+        let mut world = World::new(f.clone());
+        world.policy = Policy { class_order, med, ..Policy::default() };
+        for (at, class, net, path, neighbour, med) in routes {
+            let net = ["100.0.0.0/8", "100.64.0.0/16", "100.64.9.0/24", "100.64.9.9/32"][net];
+            let with = attributes(SiteClass::ALL[class], path, neighbour, med);
+            world.route(f.appliances[pick(at)].id.as_str(), net, with);
+        }
+        let index = world.index();
+        let known = |at: prop::sample::Index| index.appliance_ix(&f.appliances[pick(at)].id).unwrap();
+        let current = session.0.then(|| known(session.1));
+        let only: Option<Vec<_>> = only.map(|only| only.into_iter().map(known).chain(current).collect());
+        let list = |limit, complete| {
+            let only = only.as_deref();
+            let options = Options { limit, complete, only, current, ..Options::default() };
+            let entries = rank(&index, CLIENT.parse().unwrap(), &film(), &options).unwrap().entries;
+            entries.into_iter().map(|e| (e.appliance, e.key, e.kept)).collect::<Vec<_>>()
+        };
+        let whole = list(usize::MAX, true);
+        prop_assert_eq!(&list(limit, false)[..], &whole[..limit.min(whole.len())]);
     }
 
     #[test]
