@@ -61,7 +61,7 @@ macro_rules! address {
         }
     };
 }
-address!(u32, 16, 0);
+address!(u32, 16, 2); // half of them are announced, in blocks of /24s
 address!(u128, 20, 4); // all within 2000::/3, and dense there in a few blocks
 
 /// The ranges of one family.
