@@ -6,6 +6,7 @@
 //! of sessions' reports may be lost at any time; all else a snapshot rebuilds.
 
 pub mod app;
+pub mod cmcd;
 pub mod config;
 pub mod decisions;
 pub mod dns;

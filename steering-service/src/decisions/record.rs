@@ -71,6 +71,9 @@ pub struct Decision {
     /// The session, where the door has sessions.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
+    /// Where a session begins: the id that its player gives it in CMCD, by which appliances log its requests.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub player_id: Option<String>,
     /// A network around the viewer that ranks as the viewer did.
     #[serde(rename = "n")]
     pub network: IpNet,
@@ -117,6 +120,7 @@ impl Decision {
             at,
             door,
             session: None,
+            player_id: None,
             network: index.network_alike(client),
             country: country.map(|c| c.to_string()),
             title: title.clone(),
@@ -154,6 +158,7 @@ pub(crate) mod tests {
             at: 1_764_000_000_000 + n as i64 * 13,
             door: Door::Steer,
             session: Some(SessionId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            player_id: None,
             network: format!("198.51.{}.0/24", n % 256).parse().unwrap(),
             country: None,
             title: TitleId::new(format!("film-{}", n % 50)).unwrap(),

@@ -42,6 +42,8 @@ type Sessions<'a> = Vec<(SessionId, &'a Seen)>;
 #[derive(Debug, Default)]
 pub struct Outcomes {
     sessions: HashMap<SessionId, Seen>,
+    /// Whose id in CMCD it is; absent inside where sessions of unlike arms have the same.
+    by_player: HashMap<String, Option<SessionId>>,
     joined: u64,
     unjoined: u64,
 }
@@ -108,6 +110,15 @@ impl Outcomes {
         let (Some(id), Some(first)) = (decision.session, decision.answered.first()) else {
             return;
         };
+        if let Some(player) = &decision.player_id {
+            // A player that loads its manifest again begins another session: its requests count for the last one.
+            let alike =
+                |before: &SessionId| self.sessions.get(before).is_some_and(|s| s.arms == decision.arms);
+            self.by_player
+                .entry(player.clone())
+                .and_modify(|owner| *owner = owner.filter(alike).map(|_| id))
+                .or_insert(Some(id));
+        }
         let session = self.sessions.entry(id).or_insert_with(|| Seen {
             arms: decision.arms.clone(),
             ..Seen::default()
@@ -129,7 +140,11 @@ impl Outcomes {
         let Some(sid) = &line.sid else {
             return;
         };
-        match SessionId::parse(sid).and_then(|id| self.sessions.get_mut(&id)) {
+        let id = match self.by_player.get(sid) {
+            Some(owner) => *owner,
+            None => SessionId::parse(sid),
+        };
+        match id.and_then(|id| self.sessions.get_mut(&id)) {
             None => self.unjoined += 1,
             Some(session) => {
                 self.joined += 1;

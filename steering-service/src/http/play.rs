@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     app::Shared,
+    cmcd,
     decisions::record::Door,
     fleet::Fleet,
     manifest::{Pathway, hls, mpd},
@@ -14,7 +15,7 @@ use crate::{
 };
 use axum::{
     Extension,
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -37,6 +38,7 @@ pub async fn play(
     State(shared): State<Arc<Shared>>,
     Extension(Peer(peer)): Extension<Peer>,
     PathParts((asset, file)): PathParts<(String, String)>,
+    RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -84,6 +86,7 @@ pub async fn play(
             &session.asset,
             |decision| {
                 decision.of_session(&session.id, &exposure);
+                decision.player_id = cmcd::session_id(&headers, query.as_deref());
                 decision.answered = pathways.iter().map(|p| p.id.clone()).collect();
             },
         );

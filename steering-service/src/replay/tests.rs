@@ -68,6 +68,7 @@ fn decision(seconds: i64, session: u64, door: Door) -> Decision {
         at: seconds * 1000,
         door,
         session: Some(SessionId(session)),
+        player_id: None,
         network: "192.0.2.0/24".parse().unwrap(),
         country: None,
         title: TitleId::new("film").unwrap(),

@@ -31,7 +31,8 @@ async fn decisions(dir: &Path, count: usize) -> Vec<Decision> {
 async fn every_decision_is_logged_with_what_was_asked_and_answered() {
     let log = tempfile::tempdir().unwrap();
     let p = Program::offline(&fleet(), &["--decision-log", log.path().to_str().unwrap()]).await;
-    let text = p.get("/v1/play/film/master.m3u8").await.text().await.unwrap();
+    let begin = "/v1/play/film/master.m3u8?CMCD=ot%3Dm%2Csid%3D%226e2fb550%22";
+    let text = p.get(begin).await.text().await.unwrap();
     let (declared, uri, _) = read_hls(&text);
     let query = format!("?_HLS_pathway={}&_HLS_throughput=7000000", declared[0]);
     p.client.get(format!("{uri}{query}")).send().await.unwrap();
@@ -48,6 +49,7 @@ async fn every_decision_is_logged_with_what_was_asked_and_answered() {
     );
     assert_eq!(log[0].answered, declared);
     assert!(log[0].session.is_some());
+    assert_eq!(log[0].player_id.as_deref(), Some("6e2fb550"));
     assert_eq!(log[1].session, log[0].session);
     assert_eq!(
         log[1]

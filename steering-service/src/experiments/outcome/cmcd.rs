@@ -1,6 +1,7 @@
 //! What an appliance's access log (docs/formats/access-log.md) tells of a session: whether its player's buffer had run empty
 //! before a request, by the key `bs` of CMCD (CTA-5004 and CTA-5004-B).
 
+use crate::cmcd::members;
 use serde::Deserialize;
 use std::{
     io::{self, BufRead},
@@ -92,12 +93,7 @@ impl AccessLine {
         } else {
             &self.cmcd.status
         };
-        let mut quoted = false;
-        let members = keys.split(|c: char| {
-            quoted ^= c == '"';
-            c == ',' && !quoted
-        });
-        let mut names = members.map(|m| m.trim().split(';').next().unwrap_or_default());
+        let mut names = members(keys).map(|m| m.split(';').next().unwrap_or_default());
         names.any(|name| matches!(name, "bs" | "bs=?1"))
     }
 }

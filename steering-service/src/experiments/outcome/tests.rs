@@ -133,3 +133,27 @@ fn sessions_in_two_arms_and_what_is_not_known_are_left_out() {
     assert_eq!((report.arms[0].sessions, known), (2, vec![1, 1, 0]));
     assert_eq!(report.arms[0].measures[2].arm, None);
 }
+
+#[test]
+fn requests_are_joined_by_the_players_own_id() {
+    let mut outcomes = Outcomes::default();
+    let mut begins = |id: u64, arm: &str, player: &str| {
+        let mut first = decision(1);
+        (first.session, first.player_id) = (Some(SessionId(id)), Some(player.to_owned()));
+        first.arms = Exposure::from([("x".to_owned(), arm.to_owned())]);
+        outcomes.decision(&first);
+    };
+    begins(1, "as-is", "6e2f-b550");
+    begins(2, "new", "again");
+    begins(3, "new", "again");
+    begins(4, "as-is", "shared");
+    begins(5, "new", "shared");
+    for sid in ["6e2f-b550", "again", "again", "shared", "0000000000000005"] {
+        outcomes.access(
+            &serde_json::from_value(serde_json::json!({"sid": sid, "cmcd": {"query": "bs"}})).unwrap(),
+        );
+    }
+    let requests = |id| outcomes.sessions[&SessionId(id)].requests;
+    assert_eq!([1, 2, 3, 4, 5].map(requests), [1.0, 0.0, 2.0, 0.0, 1.0]);
+    assert_eq!((outcomes.joined, outcomes.unjoined), (4, 1));
+}
