@@ -134,6 +134,11 @@ impl Layout {
             ],
         })
     }
+
+    /// Folder of steering's decision log, for `nightfill steer`.
+    pub fn decisions(&self) -> PathBuf {
+        self.dir.join("decisions")
+    }
 }
 
 /// The running CDN. Dropping it kills every program that it started.
@@ -450,6 +455,7 @@ async fn start_steering(layout: &Layout, client: &Client, control_url: &str) -> 
     let listen = format!("{}:{STEERING_PORT}", layout.net.host(1));
     let token_file = token_file.display().to_string();
     let ttl = layout.steering_ttl.to_string();
+    let decisions = layout.decisions().display().to_string();
     let mut args = vec![
         "serve",
         "--control",
@@ -460,6 +466,8 @@ async fn start_steering(layout: &Layout, client: &Client, control_url: &str) -> 
         &token_file,
         "--ttl",
         &ttl,
+        "--decision-log",
+        &decisions,
     ];
     let keys = layout.signing.as_ref().map(|keys| keys.display().to_string());
     if let Some(keys) = &keys {

@@ -7,9 +7,10 @@ use cdn_types::{OcaId, api::v1::ApplianceState};
 use nightfill::{browser::Browser, local::LocalCdn};
 use serde_json::Value;
 use std::{
+    collections::HashSet,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +18,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use steering_service::decisions::{reader::LogReader, record::Door};
 use testbed::{FILL_LIMIT, PAGE_LIMIT, filled, init, play, until_past};
 
 /// Seconds between two polls of steering.
@@ -264,7 +266,22 @@ async fn players_follow_steering_and_survive_errors() -> Result<()> {
         check(player, event, &shown)?;
     }
     browser.close().await?;
-    cdn.stop().await
+    let decisions = cdn.layout.decisions();
+    cdn.stop().await?;
+    sessions_are_known_to_their_players(&decisions)
+}
+
+/// Players with CMCD switched on ask for their manifest with the id that they give the session; video.js has none.
+fn sessions_are_known_to_their_players(decisions: &Path) -> Result<()> {
+    let log: Vec<_> = LogReader::open(decisions)?.collect::<Result<_, _>>()?;
+    let begun: Vec<_> = log.iter().filter(|d| d.door == Door::Play).collect();
+    let known: HashSet<_> = begun.iter().filter_map(|d| d.player_id.as_ref()).collect();
+    ensure!(
+        known.len() == 3,
+        "of {} sessions {known:?} are known",
+        begun.len()
+    );
+    Ok(())
 }
 
 #[tokio::test]
