@@ -4,6 +4,7 @@ use crate::{
     appliance::{self, ConfigArgs, RunArgs},
     doctor::{self, DoctorArgs},
     drives_command::{self, DrivesArgs},
+    routes_command::{self, RoutesArgs},
     serve::{self, ServeArgs},
     upgrade::{self, UpgradeArgs},
 };
@@ -38,6 +39,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show an appliance's drives, or take one back that was given up
     Drives(DrivesArgs),
+    /// Print what appliances would hear from the routers of a table dump (MRT), as the control plane tells it
+    Routes(RoutesArgs),
     /// Say what this machine offers the send path, measured, and what to mend
     Doctor(DoctorArgs),
     /// Have a running serve or run start its program anew and hand over, so that no request is lost
@@ -54,6 +57,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Run(args) => appliance::run(&args),
         Command::Check(args) => appliance::check(&args),
         Command::Drives(args) => drives_command::run(&args),
+        Command::Routes(args) => routes_command::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
     }

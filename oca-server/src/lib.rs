@@ -31,6 +31,7 @@ pub mod plan_watch;
 mod pool;
 pub mod quic;
 pub mod report;
+pub mod routes_command;
 pub mod serve;
 pub mod server;
 pub mod signals;

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod filter;
 pub mod frame;
 pub mod message;
+pub mod mrt;
 pub mod nlri;
 pub mod rib;
 pub mod session;

@@ -3,6 +3,7 @@
 
 mod bird;
 mod daemons;
+mod dump;
 mod speaker;
 
 use crate::{

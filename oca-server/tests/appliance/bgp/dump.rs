@@ -1,0 +1,129 @@
+//! Dumps of tables, written by bgpkit, as `oca-server routes` tells them.
+
+use bgpkit_parser::{
+    BgpElem,
+    encoder::MrtRibEncoder,
+    models::{AsPath, MetaCommunity, NetworkPrefix, Origin},
+};
+use cdn_types::api::v1::routes::{PeeringClass, RouteChanges};
+use std::{fs, path::Path, process::Command};
+
+/// A path of a peer.
+fn path(peer: &str, asn: u32, prefix: &str, path: &[u32], med: Option<u32>) -> BgpElem {
+    BgpElem {
+        timestamp: 1_795_671_384.0,
+        peer_ip: peer.parse().unwrap(),
+        peer_asn: asn.into(),
+        prefix: NetworkPrefix::new(prefix.parse().unwrap(), None),
+        next_hop: Some(peer.parse().unwrap()),
+        as_path: Some(AsPath::from_sequence(path)),
+        origin: Some(Origin::IGP),
+        med,
+        communities: Some(vec![MetaCommunity::Plain(
+            bgpkit_parser::models::Community::Custom(64500.into(), 7),
+        )]),
+        ..BgpElem::default()
+    }
+}
+
+fn config(dir: &Path, id: &str, neighbors: &[(&str, u32, &str)], limit: u32) -> String {
+    let mut text = format!(
+        "id = \"{id}\"\ncontrol = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"\nroot = \"r\"\n\
+         [bgp]\nlisten = \"127.0.0.1:0\"\nlocal_as = 64999\nrouter_id = \"192.0.2.7\"\n"
+    );
+    for (address, asn, class) in neighbors {
+        text += &format!(
+            "[[bgp.neighbors]]\naddress = \"{address}\"\nas = {asn}\nclass = \"{class}\"\nprefix_limit = {limit}\n"
+        );
+    }
+    let file = dir.join(format!("{id}-{limit}.toml"));
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+fn routes(dump: &Path, configs: &[&str]) -> Result<RouteChanges, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oca-server"));
+    command.arg("routes").arg("--mrt").arg(dump);
+    configs.iter().for_each(|c| _ = command.args(["--config", c]));
+    let output = command.output().unwrap();
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err(String::from_utf8(output.stderr).unwrap()),
+    }
+}
+
+#[test]
+fn a_table_dump_is_told_as_its_routers_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut dump = MrtRibEncoder::new();
+    for elem in [
+        path("192.0.2.1", 64500, "198.51.0.0/16", &[64500, 64501], Some(50)),
+        path("192.0.2.2", 64510, "198.51.0.0/16", &[64510], None),
+        path("192.0.2.1", 64500, "2400:1::/32", &[64500], None),
+        path("192.0.2.2", 64510, "10.1.0.0/16", &[64510], None), // a bogon
+        path("192.0.2.3", 64520, "203.0.0.0/20", &[64520], None), // nobody's neighbour
+    ] {
+        dump.process_elem(&elem).unwrap();
+    }
+    let file = dir.path().join("rib.mrt");
+    let octets = dump.export_bytes().unwrap();
+    fs::write(&file, &octets).unwrap();
+    let near = config(dir.path(), "lon-1", &[("192.0.2.1", 64500, "private")], 10);
+    let both = [("192.0.2.1", 64500, "private"), ("192.0.2.2", 64510, "embedded")];
+    let both = config(dir.path(), "lon-2", &both, 10);
+
+    let told = routes(&file, &[&near, &both]).unwrap();
+    assert!(told.reset);
+    let [one, two] = &told.appliances[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (one.appliance.as_str(), two.appliance.as_str()),
+        ("lon-1", "lon-2")
+    );
+    let of = |appliance: &cdn_types::api::v1::routes::ApplianceRoutes, prefix: &str| {
+        let prefix = prefix.parse().unwrap();
+        let group = appliance
+            .announced
+            .iter()
+            .find(|g| g.prefixes.contains(&prefix))?;
+        Some(group.attributes.clone())
+    };
+    let private = of(one, "198.51.0.0/16").unwrap();
+    assert_eq!(
+        (private.class, private.as_path_len, private.med),
+        (PeeringClass::Private, 2, Some(50))
+    );
+    assert_eq!((private.neighbor_as, private.origin_as), (64500, Some(64501)));
+    assert_eq!(private.communities, [64500 << 16 | 7]);
+    assert_eq!(
+        of(two, "198.51.0.0/16").unwrap().class,
+        PeeringClass::Embedded,
+        "the better one alone"
+    );
+    assert!(of(two, "2400:1::/32").is_some(), "IPv6");
+    assert!(of(two, "10.1.0.0/16").is_none() && of(two, "203.0.0.0/20").is_none());
+
+    let strange = config(dir.path(), "lon-3", &[("192.0.2.9", 1, "transit")], 10);
+    let error = routes(&file, &[&strange]).unwrap_err();
+    assert!(
+        error.contains("neighbour 192.0.2.9 of appliance `lon-3` is no peer of a dump"),
+        "{error}"
+    );
+    let strict = config(dir.path(), "lon-1", &[("192.0.2.1", 64500, "private")], 1);
+    let error = routes(&file, &[&strict]).unwrap_err();
+    assert!(
+        error.contains("has 2 routes") && error.contains("raise prefix_limit (1)"),
+        "{error}"
+    );
+    fs::write(&file, &octets[..octets.len() - 1]).unwrap();
+    let error = routes(&file, &[&near]).unwrap_err();
+    assert!(error.contains("it is cut off; fetch the dump again"), "{error}");
+    fs::write(&file, b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff and more").unwrap();
+    let error = routes(&file, &[&near]).unwrap_err();
+    assert!(error.contains("unpack the file first"), "{error}");
+    assert!(
+        error.lines().count() == 1 && !error.contains("panicked"),
+        "{error}"
+    );
+}
