@@ -177,7 +177,21 @@ pub struct Reading {
 
 impl<'a> Section<'a> {
     /// Reads the attributes of an UPDATE.
-    pub fn read(mut octets: &'a [u8], reading: Reading) -> Result<Self, Twice> {
+    pub fn read(octets: &'a [u8], reading: Reading) -> Result<Self, Twice> {
+        Self::read_by(octets, reading, conflicts)
+    }
+
+    /// Reads the attributes of a route in a dump (RFC 6396 §4.3.4): AS numbers have four octets, MP_REACH_NLRI is a next hop alone, and
+    /// flags, which a table has no use for, say nothing (BIRD 2 leaves those out that it has set itself).
+    pub fn read_dumped(octets: &'a [u8]) -> Result<Self, Twice> {
+        let reading = Reading {
+            as4: true,
+            internal: true, // LOCAL_PREF and the like are in a router's own table
+        };
+        Self::read_by(octets, reading, |_, _| false)
+    }
+
+    fn read_by(mut octets: &'a [u8], reading: Reading, conflicts: fn(u8, u8) -> bool) -> Result<Self, Twice> {
         let mut section = Self {
             any: !octets.is_empty(),
             ..Self::default()

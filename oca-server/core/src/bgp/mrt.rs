@@ -4,7 +4,7 @@
 
 use super::{
     Family,
-    attributes::{PathAttributes, Reading, Section},
+    attributes::{PathAttributes, Section},
     nlri::{self, Nlri},
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -139,13 +139,8 @@ fn routes(mut r: Octets<'_>, family: Family, add_path: bool) -> Result<MrtRecord
     Ok(MrtRecord::Routes(routes))
 }
 
-/// Attributes have AS numbers of four octets, and of MP_REACH_NLRI the next hop alone (RFC 6396 §4.3.4).
 fn attributes(octets: &[u8]) -> Option<PathAttributes> {
-    let reading = Reading {
-        as4: true,
-        internal: true, // LOCAL_PREF and the like are in a router's own table
-    };
-    let section = Section::read(octets, reading).ok()?;
+    let section = Section::read_dumped(octets).ok()?;
     let whole = section.malformed.is_none() && section.missing(false).is_none();
     whole.then_some(section.attributes)
 }
@@ -231,7 +226,7 @@ mod tests {
         let body = [
             &[0, 0, 0, 1, 20, 100, 64, 0xff, 0, 2][..],
             &entry(0, &[], &ATTRIBUTES),
-            &entry(1, &[], &ATTRIBUTES[..4]),
+            &entry(1, &[], &ATTRIBUTES[..11]),
         ]
         .concat();
         let MrtRecord::Routes(routes) = read(&record(2, &body)).unwrap() else {

@@ -16,7 +16,7 @@ pub struct Bird {
     to: SocketAddr,
 }
 
-const BIRD: &str = "/usr/sbin/bird";
+pub const BIRD: &str = "/usr/sbin/bird";
 /// What it announces of IPv4; the last three count for nothing.
 const ROUTES: [&str; 6] = [
     "11.1.0.0/16",
