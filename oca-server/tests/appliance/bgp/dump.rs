@@ -180,7 +180,7 @@ fn a_dump_of_bird_is_told_as_the_session_was() {
     collector.wait().unwrap();
 
     let config = config(dir.path(), "lon-1", &[("127.78.20.2", 64500, "private")], 10);
-    let both = routes(&files.each_ref().map(|f| f.as_path()), &[&config]).unwrap();
+    let both = routes(&files.each_ref().map(std::path::PathBuf::as_path), &[&config]).unwrap();
     let groups = &both.appliances[0].announced;
     let mut prefixes: Vec<_> = groups
         .iter()
