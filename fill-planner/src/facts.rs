@@ -28,7 +28,7 @@ const TITLES: Layout = Layout::own(
     ],
     8,
 );
-const LAUNCHES: Layout = Layout::own("launches", &["title", "region", "instant", "expected"], 4);
+const LAUNCHES: Layout = Layout::own("launches", &["title", "region", "instant", "expected", "pin"], 4);
 
 impl ServiceArgs {
     /// Facts of titles; none without a file.
@@ -59,6 +59,7 @@ impl ServiceArgs {
                     region: row.typed(1)?,
                     instant: row.typed(2)?,
                     expected: row.amount(3)?,
+                    pinned_until: row.optional(4, "a date such as 2026-12-01")?,
                 });
                 Ok(())
             })?;

@@ -30,6 +30,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             History::before(args.date, &rows)
         }
     };
+    let (policy, unheeded) = args.method.policy(args.date, &catalogue, &fleet)?;
     let chosen = forecast::choose(&args.method, None, &history, &catalogue, &fleet)?;
     let mut planned = fill_core::plan_spread(
         &Inputs {
@@ -40,12 +41,15 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
             fleet: &fleet,
             previous: previous.as_ref(),
             rules: Rules::default(),
-            policy: &args.method.policy()?,
+            policy: &policy,
         },
         chosen.predictor.as_ref(),
         &Threads::available(),
     )?;
-    planned.report.warnings.extend(chosen.warnings);
+    planned
+        .report
+        .warnings
+        .extend(unheeded.into_iter().chain(chosen.warnings));
     for warning in &planned.report.warnings {
         tracing::warn!("{warning}");
     }

@@ -163,7 +163,6 @@ async fn fetch_and_plan(
     date: Date,
     now: Timestamp,
 ) -> Result<(Planned, Basis, ForecastFigures), PlannerError> {
-    let policy = args.method.policy()?;
     // The hour that runs is not known whole yet.
     let to = Hour::start_of(date).min(Hour::of(now));
     let (catalogue, fleet, plans) = tokio::try_join!(control.catalogue(), control.fleet(), control.plans())?;
@@ -186,6 +185,7 @@ async fn fetch_and_plan(
     let work = move || {
         let history = History::before(date, &rows);
         let state = args.state.as_deref().map(State::new);
+        let (policy, unheeded) = args.method.policy(date, &catalogue, &fleet)?;
         let chosen = forecast::choose(&args.method, state.as_ref(), &history, &catalogue, &fleet)?;
         tracing::info!("the forecast is the {}", chosen.predictor.name());
         let (forecast, basis) = forecast(&args, &chosen, history.clone())?;
@@ -200,7 +200,10 @@ async fn fetch_and_plan(
             policy: &policy,
         };
         let mut planned = fill_core::plan_spread(&inputs, &forecast, &Threads::available())?;
-        planned.report.warnings.extend(chosen.warnings);
+        planned
+            .report
+            .warnings
+            .extend(unheeded.into_iter().chain(chosen.warnings));
         if let Basis::Fresh(..) = basis {
             let expected = planned.report.hit_share();
             planned.report.promise = promise(&inputs, chosen.predictor.as_ref(), &rows, expected)?;

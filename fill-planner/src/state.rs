@@ -1,5 +1,5 @@
-//! What a run leaves for the next one: the demand that it fetched, the model that it trained, and the last forecast made of fresh demand. A night whose demand did not come is planned from it,
-//! instead of dropping what nobody seems to watch.
+//! What a run leaves for the next one: the demand that it fetched, the model that it trained, and the last forecast made of fresh
+//! demand. A night whose demand did not come is planned from it, instead of dropping what nobody seems to watch.
 
 use crate::{
     history::HistoryStore,
@@ -7,15 +7,15 @@ use crate::{
     output::{self, OutputError},
 };
 use cdn_types::{ObjectDigest, RegionId, time::Date};
-use fill_core::{Forecast, Given, History};
+use fill_core::{Forecast, Given, History, nightly::LEVELS};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-/// `format` of the files that this release reads and writes.
-const FORMAT: u32 = 1;
+/// `format` of the files that this release writes. Those of format 1, without quantiles, are read too.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,8 +24,20 @@ struct Document {
     /// The day that it expected.
     date: Date,
     method: String,
-    /// Bytes.
-    regions: BTreeMap<RegionId, BTreeMap<ObjectDigest, f64>>,
+    /// What regions draw of titles that only others have drawn, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    elsewhere: Option<f64>,
+    regions: BTreeMap<RegionId, BTreeMap<ObjectDigest, Expected>>,
+}
+
+/// Bytes of an object.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Expected {
+    /// Where nothing is known of errors.
+    Sure(f64),
+    /// Expected, and not exceeded with the probabilities [`LEVELS`].
+    Doubted(f64, [f64; LEVELS.len()]),
 }
 
 /// A folder that only one run at a time uses.
@@ -59,12 +71,23 @@ impl State {
 
     /// Keeps a forecast made of fresh demand.
     pub fn keep(&self, history: &History, forecast: &Given) -> Result<(), OutputError> {
-        let objects = |region| forecast.forecast.objects(region).map(|(o, b)| (*o, b)).collect();
-        let regions = forecast.forecast.regions();
+        let forecast_of = &forecast.forecast;
+        let expected = |region, object, bytes| match forecast_of.quantiles(region, object) {
+            quantiles if quantiles == [bytes; LEVELS.len()] => Expected::Sure(bytes),
+            quantiles => Expected::Doubted(bytes, quantiles),
+        };
+        let objects = |region| {
+            let objects = forecast_of.objects(region);
+            objects
+                .map(|(o, bytes)| (*o, expected(region, o, bytes)))
+                .collect()
+        };
+        let regions = forecast_of.regions();
         let document = Document {
             format: FORMAT,
             date: history.planned(),
             method: forecast.name.clone(),
+            elsewhere: forecast_of.elsewhere(),
             regions: regions.map(|r| (r.clone(), objects(r))).collect(),
         };
         output::make_folder(&self.0)?;
@@ -78,7 +101,7 @@ impl State {
             return Ok(None);
         }
         let document: Document = load::json(&file, "a forecast as `fill-planner run --state` keeps it")?;
-        if document.format != FORMAT {
+        if !(1..=FORMAT).contains(&document.format) {
             return Err(LoadError::Format {
                 file,
                 found: document.format,
@@ -86,9 +109,15 @@ impl State {
             });
         }
         let mut forecast = Forecast::default();
+        forecast.set_elsewhere(document.elsewhere);
         for (region, objects) in &document.regions {
-            for (object, bytes) in objects {
-                forecast.set(region, *object, *bytes);
+            for (object, expected) in objects {
+                match *expected {
+                    Expected::Sure(bytes) => forecast.set(region, *object, bytes),
+                    Expected::Doubted(bytes, quantiles) => {
+                        forecast.set_doubted(region, *object, bytes, quantiles);
+                    }
+                }
             }
         }
         let name = format!("{}, kept from {}", document.method, document.date);
@@ -112,6 +141,8 @@ mod tests {
         let mut forecast = Forecast::default();
         let (region, object) = (RegionId::new("r").unwrap(), ObjectDigest::of(b"o"));
         forecast.set(&region, object, 12.5);
+        forecast.set_elsewhere(Some(0.25));
+        forecast.set_doubted(&region, ObjectDigest::of(b"p"), 4.0, [1.0, 3.5, 9.0]);
         let given = Given {
             name: "decayed-mean".into(),
             forecast,
@@ -123,7 +154,15 @@ mod tests {
         assert_eq!(last.forecast, given.forecast);
         assert_eq!(last.name, "decayed-mean, kept from 2026-11-23");
         let text = std::fs::read_to_string(state.file()).unwrap();
-        std::fs::write(state.file(), text.replace("\"format\": 1", "\"format\": 9")).unwrap();
+        let first = format!(
+            r#"{{"format": 1, "date": "2026-11-23", "method": "m", "regions": {{"r": {{"{object}": 12.5}}}}}}"#
+        );
+        std::fs::write(state.file(), first).unwrap();
+        assert_eq!(
+            state.last().unwrap().unwrap().forecast.get(&region, &object),
+            12.5
+        );
+        std::fs::write(state.file(), text.replace("\"format\": 2", "\"format\": 9")).unwrap();
         let error = state.last().unwrap_err().to_string();
         assert!(
             error.contains("format 9") && error.contains("remove it"),

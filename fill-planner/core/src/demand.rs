@@ -1,7 +1,8 @@
 //! What each region's viewers are expected to draw of each bundle, as arrays by index: a fleet of a thousand
 //! appliances has fifty regions with a million objects each.
 //!
-//! A title without demand in the region is expected to draw a part of what other regions draw of it. One that nobody has
+//! A title without demand in the region is expected to draw a part of what other regions draw of it: as large a part as the forecast
+//! has measured ([`crate::forecast::elsewhere`]), or as the rules assume. One that nobody has
 //! drawn yet is taken for half as good as the least drawn title, byte for byte: it fills what room is left, and no more.
 
 use crate::{bundle::Bundles, forecast::Forecast, rules::Rules};
@@ -33,6 +34,8 @@ pub struct Demand {
     high: BTreeMap<RegionId, Vec<f32>>,
     everywhere: Vec<f32>,
     total: f64,
+    /// What a region draws of titles that only others have drawn, where the forecast has measured it.
+    elsewhere: Option<f64>,
 }
 
 impl Demand {
@@ -51,6 +54,7 @@ impl Demand {
             high: BTreeMap::new(),
             everywhere,
             total,
+            elsewhere: None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Demand {
         }
         Self {
             high: highs,
+            elsewhere: forecast.elsewhere(),
             ..Self::new(regions)
         }
     }
@@ -141,7 +146,7 @@ impl<'a> RegionDemand<'a> {
             by_density: (0..bundles.list.len() as u32).collect(),
             own,
             everywhere: &demand.everywhere,
-            borrowed: rules.elsewhere_weight * demand.scale(drawn),
+            borrowed: demand.elsewhere.unwrap_or(rules.elsewhere_weight) * demand.scale(drawn),
         };
         for b in 0..bundles.list.len() as u32 {
             let here: f64 = bundles.range(b).map(|o| at(own, o)).sum();

@@ -3,6 +3,7 @@
 
 mod boosted;
 mod decayed_mean;
+pub mod elsewhere;
 mod seasonal_naive;
 mod shares;
 
@@ -60,6 +61,7 @@ struct Expectation {
 /// Expected bytes of one day per region and object. What is absent was never drawn there.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Forecast {
+    elsewhere: Option<f64>,
     regions: BTreeMap<RegionId, BTreeMap<ObjectDigest, Expectation>>,
 }
 
@@ -100,6 +102,14 @@ impl Forecast {
     }
     fn of(&self, region: &RegionId, object: &ObjectDigest) -> Option<&Expectation> {
         self.regions.get(region).and_then(|o| o.get(object))
+    }
+    /// Says what a region draws of titles that so far only others have drawn, as a share of its part of what those draw.
+    pub fn set_elsewhere(&mut self, share: Option<f64>) {
+        self.elsewhere = share;
+    }
+    /// That share; none where it was not measured.
+    pub fn elsewhere(&self) -> Option<f64> {
+        self.elsewhere
     }
     /// Regions with demand, in order.
     pub fn regions(&self) -> impl Iterator<Item = &RegionId> {

@@ -2,6 +2,8 @@
 //! sites or appliances share, and how titles are cut. A policy that names what does not exist is an error, so that a
 //! slip of the pen does not pass for obedience.
 
+mod calendar;
+
 use crate::{
     bundle::{Bundles, Grouping},
     fleet::Fleet,
@@ -190,7 +192,12 @@ impl Terms {
             let places = places(fleet, pin.region.as_ref(), pin.site.as_ref(), &what)?;
             for site in places.into_iter().filter(|_| pin.until.is_none_or(|u| day <= u)) {
                 for b in range.clone() {
-                    sites[site].insert(b, Term::Pinned(pin.copies.max(1)));
+                    // The calendar may pin what the policy pins: the more copies hold.
+                    let copies = match sites[site].get(&b) {
+                        Some(Term::Pinned(copies)) => pin.copies.max(*copies),
+                        _ => pin.copies.max(1),
+                    };
+                    sites[site].insert(b, Term::Pinned(copies));
                 }
             }
         }

@@ -27,8 +27,8 @@ pub struct Rules {
     /// Further relative lead that a newcomer needs over what it displaces: daily forecasts of one title differ by
     /// about this much without any change of taste.
     pub swap_margin: f64,
-    /// Weight of demand in other regions for a title that a region has never drawn. 0.1: lists of two countries
-    /// share about 0.3 of their titles, and the shared ones are drawn much less in the second.
+    /// Weight of demand in other regions for a title that a region has never drawn, where the forecast has not measured it.
+    /// 0.1: lists of two countries share about 0.3 of their titles, and the shared ones are drawn much less in the second.
     pub elsewhere_weight: f64,
 }
 

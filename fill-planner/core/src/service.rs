@@ -9,7 +9,7 @@ use crate::{
     evaluate::panel::{Cube, HOURS, Kind, Panel, Spread, TitleFacts},
     history::History,
 };
-use cdn_types::{Hour, ObjectDigest, RegionId, TitleId, api::v1::Catalogue};
+use cdn_types::{Hour, ObjectDigest, RegionId, TitleId, api::v1::Catalogue, time::Date};
 use std::collections::BTreeMap;
 
 /// What is known of a title beside catalogue and demand.
@@ -46,6 +46,8 @@ pub struct Launch {
     pub instant: Hour,
     /// Weight that is expected of it, in units of its own, the same for all titles.
     pub expected: f64,
+    /// The last day on which it must be at the region's sites, whatever it is worth; none if that is for the forecast to say.
+    pub pinned_until: Option<Date>,
 }
 
 /// One file of a title.
@@ -280,7 +282,7 @@ pub fn titles(catalogue: &Catalogue) -> Vec<TitleFacts> {
     (0u32..).zip(sizes).map(title).collect()
 }
 
-fn earlier(date: cdn_types::time::Date, days: usize) -> cdn_types::time::Date {
+fn earlier(date: Date, days: usize) -> Date {
     let days = i64::try_from(days).unwrap_or(i64::MAX);
     date.saturating_sub(jiff::Span::new().try_days(days).unwrap_or_default())
 }
@@ -358,6 +360,7 @@ mod tests {
             region: RegionId::new("r").unwrap(),
             instant: instant.parse().unwrap(),
             expected: 2.0,
+            pinned_until: None,
         };
         let objects = ["a", "b", "c", "d"].map(|t| object(t, t, 10)).to_vec();
         let launches = [

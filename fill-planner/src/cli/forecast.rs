@@ -2,7 +2,11 @@
 
 use super::DEFAULT_SEED;
 use crate::load::{self, LoadError};
-use cdn_types::{RegionId, time::Date};
+use cdn_types::{
+    RegionId,
+    api::v1::{Catalogue, FleetSnapshot},
+    time::Date,
+};
 use clap::{Args, ValueEnum};
 use fill_core::Policy;
 use std::path::PathBuf;
@@ -13,7 +17,7 @@ pub struct ServiceArgs {
     /// Facts of titles, CSV or Parquet; see docs/formats/planner.md.
     #[arg(long, value_name = "FILE")]
     pub titles: Option<PathBuf>,
-    /// Launch calendar, CSV or Parquet with the columns title,region,instant,expected.
+    /// Launch calendar, CSV or Parquet with the columns title,region,instant,expected and perhaps pin.
     #[arg(long, value_name = "FILE")]
     pub launches: Option<PathBuf>,
 }
@@ -106,7 +110,7 @@ pub struct MethodArgs {
     /// Model for `boosted`, as `train` writes it; `run --state` keeps one of its own.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// What is known of titles; only learnt forecasts look at it.
+    /// What is known of titles: for learnt forecasts; what the calendar pins holds for every plan.
     #[command(flatten)]
     pub service: ServiceArgs,
     /// What must and must not be where, shared links and how titles are cut, JSON; see docs/formats/planner.md.
@@ -115,12 +119,19 @@ pub struct MethodArgs {
 }
 
 impl MethodArgs {
-    /// The policy of the file; one that asks for nothing if none is given.
-    pub fn policy(&self) -> Result<Policy, LoadError> {
-        match &self.policy {
-            Some(file) => load::json(file, "a policy with grouping, pins, blackouts and links"),
-            None => Ok(Policy::default()),
-        }
+    /// What holds on `day`: the policy of the file, and what the launch calendar pins; with warnings of pins that cannot be obeyed.
+    pub fn policy(
+        &self,
+        day: Date,
+        catalogue: &Catalogue,
+        fleet: &FleetSnapshot,
+    ) -> Result<(Policy, Vec<String>), LoadError> {
+        let mut policy = match &self.policy {
+            Some(file) => load::json(file, "a policy with grouping, pins, blackouts and links")?,
+            None => Policy::default(),
+        };
+        let warnings = policy.pin_launches(&self.service.launches()?, day, catalogue, fleet);
+        Ok((policy, warnings))
     }
 }
 

@@ -8,7 +8,10 @@ use cdn_types::{Bytes, Hour, TitleId};
 use fill_core::{Forecast, History, Predictor, service::Service as Known};
 use fill_planner::{forecast::predictor, model::ModelFile, nightly::walk::Storage, train::grow};
 use proptest::prelude::*;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 const DATE: &str = "2026-11-23";
 /// What `train`, `predict` and `explain` look at.
@@ -240,6 +243,68 @@ fn a_plan_follows_the_model_that_it_is_given() {
         &["--model", "model.json"],
         3,
         "a model of `halves`, not of `nights`",
+    );
+}
+
+#[test]
+fn a_launch_that_the_calendar_pins_is_held_on_its_days_whatever_is_expected() {
+    let folder = Folder::new(&Service::new(DATE));
+    // The second one came yesterday and is expected to draw little; the third is not packed, the fourth has no site.
+    let calendar = |until: &str| {
+        format!(
+            "title,region,instant,expected,pin\n\
+             launch-00,north,2026-11-23T00Z,0,{until}\n\
+             launch-40,south,2026-10-14T00Z,0,{until}\n\
+             unpacked,north,2026-11-23T00Z,0,{until}\n\
+             launch-01,east,2026-11-22T00Z,0,{until}\n\
+             launch-01,south,2026-11-22T00Z,0,\n"
+        )
+    };
+    let holds = |until: &str, date: &str| -> (BTreeSet<(String, String)>, Vec<String>) {
+        std::fs::write(folder.path("launches.csv"), calendar(until)).unwrap();
+        let dir = format!("{until}-for-{date}");
+        let more = ["--fleet", "fleet.json", "--date", date, "--out", &dir];
+        folder.succeed(&["plan"], &[&PAST[..], &more].concat());
+        let plan: Plan = serde_json::from_str(&read(&folder.path(&dir).join("plan-1.json"))).unwrap();
+        let report: PlanReport =
+            serde_json::from_str(&read(&folder.path(&dir).join("report-1.json"))).unwrap();
+        let launches = plan.appliances.iter().flat_map(|part| {
+            let titles = part.items.iter().map(|item| item.title.to_string());
+            titles.map(|title| (part.appliance.to_string(), title))
+        });
+        let launches = launches.filter(|(_, t)| ["launch-00", "launch-40"].contains(&t.as_str()));
+        (launches.collect(), report.warnings)
+    };
+    let both = [("oca-north", "launch-00"), ("oca-south", "launch-40")];
+    let both: BTreeSet<_> = both.map(|(a, t)| (a.to_owned(), t.to_owned())).into();
+    let (held, warnings) = holds("2026-11-23", DATE);
+    assert_eq!(held, both);
+    for warned in [
+        "unpacked in north, and the catalogue",
+        "launch-01 in east, and the fleet",
+    ] {
+        assert!(warnings.iter().any(|w| w.contains(warned)), "{warnings:?}");
+    }
+    // Neither before its day nor after the last one.
+    let (held, warnings) = holds("2026-12-31", "2026-11-22");
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert!(!warnings.iter().any(|w| w.contains("unpacked")), "{warnings:?}");
+    assert_eq!(holds("2026-11-23", "2026-11-24"), (BTreeSet::new(), vec![]));
+
+    std::fs::write(folder.path("launches.csv"), calendar("soon")).unwrap();
+    let out = folder.run(
+        &["plan"],
+        &[
+            &PAST[..],
+            &["--fleet", "fleet.json", "--date", DATE, "--out", "none"],
+        ]
+        .concat(),
+    );
+    assert_eq!(out.status.code(), Some(3));
+    assert!(
+        stderr(&out).contains("line 2, column `pin`: `soon`"),
+        "{}",
+        stderr(&out)
     );
 }
 

@@ -8,7 +8,7 @@ use super::{naive::Expected, panel::Past, store::Store};
 use crate::{
     InputError, Policy, Rules,
     assemble::{self, Inputs},
-    forecast::{Forecast, Predictor},
+    forecast::{Forecast, Predictor, elsewhere},
     history::History,
 };
 use cdn_types::{
@@ -40,6 +40,7 @@ pub enum Room {
 #[derive(Debug, Clone)]
 pub struct PlannedFleet {
     rules: Rules,
+    calendar: bool,
     room: Room,
     appliances: usize,
     storage: f64,
@@ -83,6 +84,7 @@ impl PlannedFleet {
         let held = held.collect();
         Self {
             rules,
+            calendar: false,
             room,
             appliances,
             storage,
@@ -93,6 +95,12 @@ impl PlannedFleet {
         }
     }
 
+    /// The same fleet, planned from forecasts that know the launch calendar or do not.
+    #[must_use]
+    pub fn with_calendar(self, calendar: bool) -> Self {
+        Self { calendar, ..self }
+    }
+
     /// Plans and executes a night.
     pub fn night(
         &mut self,
@@ -100,11 +108,12 @@ impl PlannedFleet {
         expected: &Expected,
         stores: &mut [Store],
     ) -> Result<Vec<Vec<u32>>, InputError> {
+        let elsewhere = elsewhere::share(past, self.calendar);
         if self.room == Room::Before {
-            let plan = self.plan(past, expected)?;
+            let plan = self.plan(past, expected, elsewhere)?;
             self.execute(past, &plan, true);
         }
-        let plan = self.plan(past, expected)?;
+        let plan = self.plan(past, expected, elsewhere)?;
         self.execute(past, &plan, false);
         self.previous = Some(plan);
         Ok(stores
@@ -126,9 +135,15 @@ impl PlannedFleet {
             .collect())
     }
 
-    fn plan(&mut self, past: Past<'_>, expected: &Expected) -> Result<Plan, InputError> {
+    fn plan(
+        &mut self,
+        past: Past<'_>,
+        expected: &Expected,
+        elsewhere: Option<f64>,
+    ) -> Result<Plan, InputError> {
         self.number += 1;
         let mut forecast = Forecast::default();
+        forecast.set_elsewhere(elsewhere);
         for (region, expected) in past.regions().iter().zip(expected) {
             for (object, bytes) in past.objects().iter().zip(expected) {
                 forecast.set(region, *object, f64::from(*bytes));

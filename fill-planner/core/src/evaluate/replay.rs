@@ -182,7 +182,8 @@ fn replay(
     } else {
         Room::Before
     };
-    let mut fleet = PlannedFleet::new(&stores, 1, storage, cell.fill, room, method.rules);
+    let mut fleet =
+        PlannedFleet::new(&stores, 1, storage, cell.fill, room, method.rules).with_calendar(method.calendar);
     let mut ledger = Earnings::new(panel, days);
     let mut scores = Vec::new();
     for (day, expected) in days.all().zip(forecasts) {

@@ -51,7 +51,8 @@ pub fn survival(
         cell.fill,
         Room::Before,
         Rules::default(),
-    );
+    )
+    .with_calendar(true);
     let nights: Vec<_> = days.all().zip(forecasts).take(NIGHTS).collect();
     for (day, expected) in &nights {
         fleet.night(panel.past(*day), expected, &mut stores)?;

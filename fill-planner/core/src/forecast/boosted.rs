@@ -4,7 +4,7 @@
 //! nobody has drawn and no calendar names may begin any night: what such titles drew on the nights on which they began is shared out
 //! over all that may begin, by size.
 
-use super::{Forecast, Predictor, shares::Shares};
+use super::{Forecast, Predictor, elsewhere, shares::Shares};
 use crate::{
     evaluate::{naive::Expected, panel::Past},
     features::{NAMES, Told},
@@ -147,6 +147,7 @@ impl Predictor for Boosted {
             return forecast;
         };
         let past = panel.past(history.days().len());
+        forecast.set_elsewhere(elsewhere::share(past, self.model.calendar));
         let nights = self.nights(past);
         let shares = Shares::new(&self.service, history);
         let mut parts: Vec<(ObjectDigest, f64, [f64; 3])> = Vec::new();
@@ -285,6 +286,7 @@ mod tests {
                 region: region(),
                 instant: Hour(Hour::start_of(planned()).0 - 24 * before),
                 expected: *expected,
+                pinned_until: None,
             })
             .collect();
         let rows: Vec<DemandRow> = rows
