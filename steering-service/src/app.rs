@@ -159,7 +159,8 @@ impl App {
         let cdni = config.cdni.clone().map(Cdni::load).transpose()?;
         let running = Arc::new(Running::default());
         let guards = Guards::new(Arc::clone(&fleet), Arc::clone(&running), Arc::clone(&metrics));
-        let decisions = DecisionLog::open(config.decisions.clone(), Some(guards), Arc::clone(&metrics))?;
+        let log = config.decisions.clone();
+        let decisions = DecisionLog::open(log, Some(guards), &fleet, Arc::clone(&metrics))?;
         Ok(Self {
             signer: signer.map(Arc::new),
             cdni: cdni.map(Arc::new),
@@ -199,7 +200,8 @@ impl App {
             let wanted = config.listen;
             let cannot = |e| StartError::Listen(wanted, e);
             let (fleet, metrics) = (Arc::clone(&self.fleet), Arc::clone(&self.metrics));
-            let server = dns::server::Server::bind(config, fleet, metrics)
+            let decisions = Arc::clone(&self.decisions);
+            let server = dns::server::Server::bind(config, fleet, metrics, decisions)
                 .await
                 .map_err(cannot)?;
             ready["dns"] = json!(server.local_addr()?);

@@ -2,17 +2,22 @@
 //!
 //! The same stream feeds the guards of experiments (`experiments::guard`), also where nothing is written.
 //!
+//! What a decision was made under stands before it where it has changed ([`inputs`]).
+//!
 //! A decision is handed over through a bounded queue and never waits: what does not fit is dropped and counted. One
 //! thread writes (`writer`); [`reader`] reads what it wrote, up to the cut if the process was killed.
 
+pub mod inputs;
 pub mod reader;
 pub mod record;
 mod writer;
 
 use crate::{
     experiments::guard::{self, Guards},
+    fleet::FleetState,
     metrics::Metrics,
 };
+use inputs::{Inputs, Teller};
 use record::Decision;
 use std::{
     io,
@@ -23,7 +28,7 @@ use std::{
     },
     time::Duration,
 };
-use steering_core::Policy;
+use steering_core::{Index, Policy};
 use writer::Writer;
 
 /// Decisions that wait for the writer at most: some 4 MB, a fraction of a second of a busy service.
@@ -52,7 +57,7 @@ pub struct DecisionLogError {
 }
 
 enum Message {
-    Decided(Box<Decision>),
+    Decided(Box<(Decision, Inputs)>),
     Close(SyncSender<()>),
 }
 
@@ -68,12 +73,13 @@ impl DecisionLog {
     pub fn open(
         config: Option<DecisionLogConfig>,
         guards: Option<Guards>,
+        fleet: &Arc<FleetState>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, DecisionLogError> {
         let path = config.as_ref().map(|c| c.dir.clone()).unwrap_or_default();
         let wrong = |cause| DecisionLogError { path, cause };
         let writes = config.is_some();
-        let open = |config| Writer::open(config, Arc::clone(&metrics));
+        let open = |config| Writer::open(config, Teller::new(Arc::clone(fleet)), Arc::clone(&metrics));
         let writer = match config.map(open).transpose() {
             Ok(writer) => writer,
             Err(cause) => return Err(wrong(cause)),
@@ -95,10 +101,16 @@ impl DecisionLog {
         self.writes || guard::wanted(policy)
     }
 
-    /// Takes a decision; never waits.
-    pub fn push(&self, decision: Decision) {
+    /// Whether decisions are written.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Takes a decision that was made by an index; never waits.
+    pub fn push(&self, decision: Decision, index: &Index) {
+        let decided = Box::new((decision, Inputs::of(index)));
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.queue.try_send(Message::Decided(Box::new(decision)))
+            self.queue.try_send(Message::Decided(decided))
         {
             self.metrics.decisions.with_label_values(&["dropped"]).inc();
         }
@@ -126,12 +138,13 @@ fn run(messages: &Receiver<Message>, mut writer: Option<Writer>, mut guards: Opt
     loop {
         let wait = writer.as_ref().map_or(Duration::MAX, Writer::wait);
         match messages.recv_timeout(wait) {
-            Ok(Message::Decided(decision)) => {
+            Ok(Message::Decided(decided)) => {
+                let (decision, inputs) = *decided;
                 if let Some(guards) = &mut guards {
                     guards.take(&decision);
                 }
                 if let Some(writer) = &mut writer {
-                    writer.take(&decision);
+                    writer.take(&decision, &inputs);
                 }
             }
             Ok(Message::Close(done)) => {
@@ -145,102 +158,4 @@ fn run(messages: &Receiver<Message>, mut writer: Option<Writer>, mut guards: Opt
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{reader::LogReader, record::tests::decision, *};
-    use std::path::Path;
-
-    fn open(
-        dir: &Path,
-        file_bytes: u64,
-        files: usize,
-        metrics: &Arc<Metrics>,
-    ) -> Result<DecisionLog, DecisionLogError> {
-        let config = DecisionLogConfig {
-            dir: dir.join("log"),
-            file_bytes,
-            files,
-        };
-        DecisionLog::open(Some(config), None, Arc::clone(metrics))
-    }
-
-    fn read(path: &Path) -> (Vec<Decision>, Vec<String>) {
-        let mut reader = LogReader::open(path).unwrap();
-        let decisions = reader.by_ref().collect::<Result<_, _>>().unwrap();
-        (decisions, reader.cuts().to_vec())
-    }
-
-    #[tokio::test]
-    async fn decisions_read_back_in_order_and_files_turn_over_by_size() {
-        let dir = tempfile::tempdir().unwrap();
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let log = open(dir.path(), 1, 3, &metrics).unwrap();
-        let mut all = Vec::new();
-        for round in 0..5u64 {
-            for n in 0..100 {
-                let next = decision(round * 100 + n);
-                all.push(next.clone());
-                log.push(next);
-            }
-            log.close().await; // writes; with files of one byte each has its own
-        }
-        let (read, cuts) = read(&dir.path().join("log"));
-        assert_eq!(
-            read,
-            all[300..],
-            "the newest that are kept, one of three files still empty"
-        );
-        assert!(cuts.is_empty());
-        assert_eq!(metrics.decisions.with_label_values(&["written"]).get(), 500);
-        assert_eq!(std::fs::read_dir(dir.path().join("log")).unwrap().count(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_cut_file_is_read_up_to_the_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = open(dir.path(), 1 << 20, 3, &Arc::new(Metrics::new().unwrap())).unwrap();
-        let all: Vec<_> = (0..2000).map(decision).collect();
-        for part in all.chunks(500) {
-            part.iter().for_each(|d| log.push(d.clone()));
-            log.close().await;
-        }
-        let folder = dir.path().join("log");
-        let file = std::fs::read_dir(&folder)
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path();
-        let whole = std::fs::read(&file).unwrap();
-        let mut before = 0;
-        for cut in (0..whole.len()).step_by(97) {
-            std::fs::write(&file, &whole[..cut]).unwrap();
-            let (decisions, cuts) = read(&file);
-            assert_eq!(decisions, all[..decisions.len()], "cut at {cut}");
-            assert!(decisions.len() >= before && cuts.len() <= 1);
-            before = decisions.len();
-        }
-        assert!(before > 1500, "{before}");
-    }
-
-    #[test]
-    fn a_full_queue_drops_and_counts_instead_of_waiting() {
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let (queue, _never_read): (_, Receiver<Message>) = sync_channel(2);
-        let log = DecisionLog {
-            queue,
-            metrics: Arc::clone(&metrics),
-            writes: true,
-        };
-        (0..5).for_each(|n| log.push(decision(n)));
-        assert_eq!(metrics.decisions.with_label_values(&["dropped"]).get(), 3);
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("log"), "a file").unwrap();
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let error = open(dir.path(), 1, 1, &metrics).err().unwrap();
-        assert!(error.to_string().contains("give a folder"), "{error}");
-    }
-}
+mod tests;

@@ -265,8 +265,9 @@ fn log(
 ) {
     if shared.decisions.wanted(index.policy()) {
         let now = (shared.clock)().as_millisecond();
-        let mut decision = Decision::new(door, now, index, viewer.ip, viewer.country, title);
+        let mut decision = Decision::new(door, now, index, index.network_alike(viewer.ip), title);
+        decision.country = viewer.country.map(|c| c.to_string());
         fill(&mut decision);
-        shared.decisions.push(decision);
+        shared.decisions.push(decision, index);
     }
 }

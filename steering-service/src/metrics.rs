@@ -220,7 +220,7 @@ pub const METRICS: &[Metric] = &[
         unit: "decisions",
         labels: &["outcome"],
         stability: Stability::Experimental,
-        help: "Decisions for the decision log: written, dropped (the queue was full), failed (the drive refused).",
+        help: "Decisions for the decision log: written, dropped (the queue was full, or the drive did not answer for seconds), failed (the drive refused).",
     },
     Metric {
         name: "steering_site_misses_total",

@@ -3,7 +3,11 @@
 //! Every decision is put to the same functions that answered it, in the log's order. A session lives on in the replay: where
 //! its manifest would have declared other appliances, its polls order those, and where its player followed the answer then,
 //! it follows the answer now. The load of appliances is that of the given snapshot throughout: what moves does not push
-//! others out in turn. Same fleet, routes and policy as then: nothing moves.
+//! others out in turn. Throughput and circuits are those of the log, as they were then: what moves is not measured anew.
+//! Same fleet, routes and policy as then: nothing moves.
+//!
+//! A DNS answer is a decision like others, but nobody knows how many viewers it stands for: all who ask the resolver
+//! while it keeps it, or none. So it is no session and draws nothing, and is counted as an answer.
 //!
 //! Pure: the log is handed in decision by decision, time is what the decisions say.
 
@@ -15,7 +19,11 @@ pub use report::{ApplianceLoad, Move, Report};
 pub use world::{Without, World, WorldError};
 
 use crate::{
-    decisions::record::{Decision, Door, SessionId},
+    decisions::{
+        inputs::Told,
+        record::{Decision, Door, SessionId},
+    },
+    dns::zone,
     http::{play, rank, ways},
     steering_list::{priorities, put_last},
 };
@@ -68,8 +76,8 @@ enum Key {
 }
 
 /// A replay under way.
-pub struct Replay<'a> {
-    world: &'a World,
+pub struct Replay {
+    world: World,
     assumed: Assumptions,
     tallies: Tallies,
     sessions: HashMap<Key, Session>,
@@ -78,11 +86,11 @@ pub struct Replay<'a> {
     report: Report,
 }
 
-impl<'a> Replay<'a> {
+impl Replay {
     /// Of nothing yet.
-    pub fn new(world: &'a World, assumed: Assumptions) -> Self {
+    pub fn new(world: World, assumed: Assumptions) -> Self {
         Self {
-            tallies: Tallies::new(world),
+            tallies: Tallies::new(&world),
             world,
             assumed,
             sessions: HashMap::new(),
@@ -91,11 +99,16 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Takes what the next decisions were made under.
+    pub fn told(&mut self, told: &Told) {
+        self.world.told(told);
+    }
+
     /// Takes the next decision of the log.
     pub fn take(&mut self, decision: &Decision) {
         self.end_before(decision.at - self.assumed.idle_ms);
-        let index = &self.world.index;
-        self.report.count(decision, index);
+        self.world.put_together();
+        self.report.count(decision, &self.world);
         let key = match decision.session {
             Some(id) => Key::Session(id),
             None => Key::Single(self.report.decisions),
@@ -107,6 +120,9 @@ impl<'a> Replay<'a> {
         let before = self.tallies.place(decision.answered.first().map(String::as_str));
         let after = self.tallies.place(list.first().map(String::as_str));
         self.report.changed_first += u64::from(before != after);
+        if decision.door == Door::Dns {
+            return self.tallies.answered(before, after);
+        }
         let rate = self.rate(decision);
         let declared = match decision.door {
             Door::Play => Some(list.into_iter().filter_map(|id| OcaId::new(id).ok()).collect()),
@@ -166,6 +182,11 @@ impl<'a> Replay<'a> {
         };
         match decision.door {
             Door::Steer => return Some(self.poll(decision, session, options)),
+            Door::Dns => {
+                let title = index.title_ix(decision.title.as_str())?;
+                let best = zone::best(index, index.scope(decision.network.addr()), title).flatten();
+                return Some(best.map(|(id, _)| id.to_owned()).into_iter().collect());
+            }
             Door::Play => options.limit = play::DECLARED,
             Door::Rank => options.limit = rank::LIMIT,
             Door::Go => {}

@@ -12,7 +12,7 @@
 pub mod fleet;
 
 use crate::policy::circuit::CircuitPolicy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Seconds in which evidence loses half its weight: what is old says little of now.
 const HALF_LIFE_SECONDS: f64 = 60.0;
@@ -26,7 +26,7 @@ const PROBE_COUNTS_SECONDS: f64 = 5.0;
 const SUSPICION: f64 = 0.5;
 
 /// Who saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Sessions that stayed where they were sent, or fled from there.
@@ -74,7 +74,7 @@ enum State {
 }
 
 /// What a circuit says to rankings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Verdict {
     /// Nothing speaks against it.

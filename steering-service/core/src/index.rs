@@ -192,11 +192,12 @@ impl Index {
     pub fn unknown_in_policy(&self) -> &[String] {
         &self.rules.unknown
     }
-    pub(crate) fn measured(&self) -> &Measured {
+    /// What was measured of throughput.
+    pub fn measured(&self) -> &Arc<Measured> {
         &self.measured
     }
     /// What circuits say.
-    pub fn circuits(&self) -> &Verdicts {
+    pub fn circuits(&self) -> &Arc<Verdicts> {
         &self.circuits
     }
     pub(crate) fn rules(&self) -> &BoundRules {

@@ -4,6 +4,8 @@
 //! weights halve every [`HALF_LIFE_SECONDS`]; the estimate is its median. A median does not follow the one viewer behind
 //! a bad wireless link, coarse steps do not follow noise, and old evenings fade. Time is an argument.
 
+pub mod told;
+
 use crate::rendezvous::Seed;
 use cdn_types::OcaId;
 use foldhash::fast::FixedState;
@@ -173,7 +175,7 @@ fn place(list: &mut Vec<Estimate>, appliance: Seed, now: f64) -> usize {
 }
 
 /// Throughput at one moment.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
     networks: HashMap<Network, Box<[(Seed, u8)]>, FixedState>,
 }

@@ -1,11 +1,15 @@
 //! Reads a decision log back: one file, or a folder of them in the order of their names.
 //!
+//! A line of a kind that is not known is an error and not passed over: it may tell what decided the answers behind it.
+//!
 //! A file may end in the middle: its process was killed or its drive was full. It is read up to the cut, and the cut is told
 //! ([`LogReader::cuts`]). Anything else that does not fit is an error with its place.
 
-use super::record::Decision;
+use super::{inputs::Told, record::Decision};
 use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
@@ -45,7 +49,7 @@ pub enum LogError {
         /// Why.
         cause: io::Error,
     },
-    /// Not a decision.
+    /// Not a line of the log.
     #[error(
         "{path}, line {line}: no decision: {cause}; see docs/formats/decision-log.md, or leave the file out"
     )]
@@ -74,7 +78,39 @@ pub fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The decisions of a log, oldest first. Ends after the first error.
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    /// A decision.
+    Decision(Box<Decision>),
+    /// What the decisions that follow were made under.
+    Told(Told),
+}
+
+impl Line {
+    /// The decision, if it is one.
+    pub fn decision(self) -> Option<Decision> {
+        match self {
+            Self::Decision(decision) => Some(*decision),
+            Self::Told(_) => None,
+        }
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            #[serde(borrow, default)]
+            k: Cow<'a, str>,
+        }
+        let kind: Kind<'_> = serde_json::from_slice(text)?;
+        match &*kind.k {
+            "m" | "c" => serde_json::from_slice(text).map(Self::Told),
+            _ => serde_json::from_slice(text).map(Self::Decision),
+        }
+    }
+}
+
+/// The lines of a log, oldest first. Ends after the first error.
 pub struct LogReader {
     files: VecDeque<PathBuf>,
     open: Option<OpenFile>,
@@ -116,7 +152,7 @@ impl LogReader {
         &self.cuts
     }
 
-    fn next_decision(&mut self) -> Result<Option<Decision>, LogError> {
+    fn advance(&mut self) -> Result<Option<Line>, LogError> {
         loop {
             if self.open.is_none() {
                 let Some(path) = self.files.pop_front() else {
@@ -128,22 +164,22 @@ impl LogReader {
                 return Ok(None);
             };
             match file.next_line()? {
-                Line::Decision(decision) => return Ok(Some(*decision)),
-                Line::Cut => {
+                Found::Line(line) => return Ok(Some(line)),
+                Found::Cut => {
                     let (path, line) = (file.path.display(), file.line);
-                    self.cuts.push(format!("{path}: cut off after {line} decisions"));
+                    self.cuts.push(format!("{path}: cut off after {line} lines"));
                     self.open = None;
                 }
-                Line::End => self.open = None,
+                Found::End => self.open = None,
             }
         }
     }
 }
 
 impl Iterator for LogReader {
-    type Item = Result<Decision, LogError>;
+    type Item = Result<Line, LogError>;
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next_decision().transpose();
+        let next = self.advance().transpose();
         if matches!(next, Some(Err(_))) {
             (self.open, self.files) = (None, VecDeque::new());
         }
@@ -151,8 +187,8 @@ impl Iterator for LogReader {
     }
 }
 
-enum Line {
-    Decision(Box<Decision>),
+enum Found {
+    Line(Line),
     Cut,
     End,
 }
@@ -171,15 +207,15 @@ impl OpenFile {
         }
     }
 
-    fn next_line(&mut self) -> Result<Line, LogError> {
+    fn next_line(&mut self) -> Result<Found, LogError> {
         if self.empty {
-            return Ok(Line::End);
+            return Ok(Found::End);
         }
         let mut line = Vec::new();
         match self.lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
-            Ok(0) => return Ok(Line::End),
+            Ok(0) => return Ok(Found::End),
             Ok(_) => {}
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(Line::Cut),
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(Found::Cut),
             Err(cause) => {
                 return Err(LogError::Damaged {
                     path: self.path.clone(),
@@ -198,9 +234,9 @@ impl OpenFile {
                 "it does not end, or is longer than {MAX_LINE} bytes"
             )));
         }
-        let decision = serde_json::from_slice(&line).map_err(|e| wrong(e.to_string()))?;
+        let line = Line::parse(&line).map_err(|e| wrong(e.to_string()))?;
         self.line += 1;
-        Ok(Line::Decision(Box::new(decision)))
+        Ok(Found::Line(line))
     }
 }
 
@@ -235,9 +271,18 @@ mod tests {
             plain.contains("after line 0") && plain.contains("damaged"),
             "{plain}"
         );
-        let mut member = GzEncoder::new(Vec::new(), Compression::fast());
-        member.write_all(b"{\"t\":1}\n").unwrap();
-        let wrong = error(dir.path(), &member.finish().unwrap());
-        assert!(wrong.contains("line 1: no decision: missing field"), "{wrong}");
+        for (line, wanted) in [
+            ("{\"t\":1}", "line 1: no decision: missing field"),
+            (
+                "{\"t\":1,\"k\":\"z\"}",
+                "line 1: no decision: unknown variant `z`, expected one of",
+            ),
+            ("{\"t\":1,\"k\":\"m\"}", "line 1: no decision: missing field `v`"),
+        ] {
+            let mut member = GzEncoder::new(Vec::new(), Compression::fast());
+            member.write_all(format!("{line}\n").as_bytes()).unwrap();
+            let wrong = error(dir.path(), &member.finish().unwrap());
+            assert!(wrong.contains(wanted), "{wrong}");
+        }
     }
 }

@@ -7,8 +7,7 @@ use crate::experiments::Exposure;
 use cdn_types::{OcaId, TitleId};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::net::IpAddr;
-use steering_core::{Index, policy::Country};
+use steering_core::Index;
 
 /// Which door answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +24,9 @@ pub enum Door {
     /// `/v1/rank` without `explain`.
     #[serde(rename = "r")]
     Rank,
+    /// A name that DNS answered with an appliance.
+    #[serde(rename = "d")]
+    Dns,
 }
 
 /// A session's random number; 16 hexadecimal digits in text, as in its token.
@@ -107,22 +109,15 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// What all doors know.
-    pub fn new(
-        door: Door,
-        at: i64,
-        index: &Index,
-        client: IpAddr,
-        country: Option<Country>,
-        title: &TitleId,
-    ) -> Self {
+    /// What all doors know. `network` is one that ranks as its client does.
+    pub fn new(door: Door, at: i64, index: &Index, network: IpNet, title: &TitleId) -> Self {
         Self {
             at,
             door,
             session: None,
             player_id: None,
-            network: index.network_alike(client),
-            country: country.map(|c| c.to_string()),
+            network,
+            country: None,
             title: title.clone(),
             generation: index.generation,
             policy: index.policy().version,

@@ -5,9 +5,17 @@ use super::{
     query::{Query, Unread},
     reply::unread,
     wire::rcode,
-    zone,
+    zone::{self, Sent},
 };
-use crate::{fleet::FleetState, metrics::Metrics};
+use crate::{
+    decisions::{
+        DecisionLog,
+        record::{Decision, Door},
+    },
+    fleet::{Fleet, FleetState},
+    metrics::Metrics,
+};
+use cdn_types::time::Timestamp;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -45,17 +53,24 @@ struct Answers {
     config: Arc<DnsConfig>,
     fleet: Arc<FleetState>,
     metrics: Arc<Metrics>,
+    decisions: Arc<DecisionLog>,
 }
 
 impl Server {
     /// Takes the sockets.
-    pub async fn bind(config: DnsConfig, fleet: Arc<FleetState>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub async fn bind(
+        config: DnsConfig,
+        fleet: Arc<FleetState>,
+        metrics: Arc<Metrics>,
+        decisions: Arc<DecisionLog>,
+    ) -> io::Result<Self> {
         let (udp, tcp) = sockets(config.listen).await?;
         Ok(Self {
             answers: Answers {
                 config: Arc::new(config),
                 fleet,
                 metrics,
+                decisions,
             },
             udp,
             tcp,
@@ -154,7 +169,10 @@ impl Answers {
             Err(Unread::Code(code)) => (code, unread(message, code)),
             Ok(query) => {
                 let fleet = self.fleet.current();
-                let reply = zone::answer(&self.config, fleet.as_deref(), &query, peer);
+                let zone::Answer { reply, sent } = zone::answer(&self.config, fleet.as_deref(), &query, peer);
+                if let (Some(fleet), Some(sent)) = (&fleet, sent) {
+                    self.log(fleet, sent);
+                }
                 let room = if transport == "udp" {
                     query.udp_room()
                 } else {
@@ -166,5 +184,16 @@ impl Answers {
         let labels = [transport, rcode::name(code)];
         self.metrics.dns_answers.with_label_values(&labels).inc();
         Some(bytes)
+    }
+
+    /// Logs whom somebody was sent to. The guards of experiments have no use for it: DNS has no sessions.
+    fn log(&self, fleet: &Fleet, sent: Sent<'_>) {
+        if self.decisions.writes() {
+            let (now, index) = (Timestamp::now().as_millisecond(), &fleet.index);
+            let title = &index.title(sent.title).id;
+            let mut decision = Decision::new(Door::Dns, now, index, sent.network, title);
+            decision.answered.push(sent.to.to_owned());
+            self.decisions.push(decision, index);
+        }
     }
 }

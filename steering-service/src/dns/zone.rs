@@ -6,20 +6,55 @@ use super::{
     reply::{Data, Owner, Record, Reply},
     wire::{IN, Name, rcode, rtype},
 };
-use crate::fleet::Fleet;
+use crate::{fleet::Fleet, http::ways};
+use ipnet::IpNet;
 use std::{collections::BTreeSet, net::IpAddr};
-use steering_core::{Options, TitleIx, rank_into};
+use steering_core::{Index, Options, TitleIx, rank_into};
 
-/// Where viewers of a name are sent.
-enum Place {
-    Address { ip: IpAddr, tls_port: Option<u16> },
+/// Where viewers of a name are sent, as DNS can name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// By address.
+    Address {
+        /// The address.
+        ip: IpAddr,
+        /// Port of TLS, if it has that.
+        tls_port: Option<u16>,
+    },
+    /// By name.
     Host(Name),
 }
 
+/// The decision that an answer tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent<'a> {
+    /// The client's network as it was told, a /24 or /48 at most; a narrower one where that is what ranks alike.
+    pub network: IpNet,
+    /// What was asked for.
+    pub title: TitleIx,
+    /// The appliance's id, or the fallback's.
+    pub to: &'a str,
+}
+
+/// An answer, and the decision in it if it sends somebody somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// To be written.
+    pub reply: Reply,
+    /// To be logged.
+    pub sent: Option<Sent<'a>>,
+}
+
+impl From<Reply> for Answer<'_> {
+    fn from(reply: Reply) -> Self {
+        Self { reply, sent: None }
+    }
+}
+
 /// Answers one query.
-pub fn answer(config: &DnsConfig, fleet: Option<&Fleet>, query: &Query, peer: IpAddr) -> Reply {
+pub fn answer<'a>(config: &DnsConfig, fleet: Option<&'a Fleet>, query: &Query, peer: IpAddr) -> Answer<'a> {
     if query.edns.is_some_and(|e| e.version != 0) {
-        return Reply::code(rcode::BADVERS);
+        return Reply::code(rcode::BADVERS).into();
     }
     let transfer = matches!(query.rtype, rtype::AXFR | rtype::IXFR);
     let Some(below) = query
@@ -27,33 +62,48 @@ pub fn answer(config: &DnsConfig, fleet: Option<&Fleet>, query: &Query, peer: Ip
         .below(&config.zone)
         .filter(|_| query.class == IN && !transfer)
     else {
-        return Reply::code(rcode::REFUSED);
+        return Reply::code(rcode::REFUSED).into();
     };
     let Some(fleet) = fleet else {
-        return Reply::code(rcode::SERVFAIL);
+        return Reply::code(rcode::SERVFAIL).into();
     };
     let zone = Zone { config, fleet };
     if below.is_empty() {
-        return zone.apex(query.rtype);
+        return zone.apex(query.rtype).into();
     }
     let servers: Vec<_> = config.servers.iter().filter(|s| s.name == query.name).collect();
     if !servers.is_empty() {
         let addresses = servers.iter().filter_map(|s| s.address);
         let wanted = addresses.filter(|ip| asks_for(query.rtype, *ip));
-        return zone.data(wanted.map(Data::Address).collect(), 0);
+        return zone.data(wanted.map(Data::Address).collect(), 0).into();
     }
     match zone.title(below) {
         Some(title) => zone.steer(title, query, peer),
-        None => zone.negative(rcode::NXDOMAIN, 0),
+        None => zone.negative(rcode::NXDOMAIN, 0).into(),
     }
 }
 
-struct Zone<'a> {
-    config: &'a DnsConfig,
-    fleet: &'a Fleet,
+/// The best place of a title for a network ([`Index::scope`]) that DNS can name, and whose it is. Nothing where no
+/// country is known and the title needs one.
+pub fn best(index: &Index, around: IpNet, title: TitleIx) -> Option<Option<(&str, Place)>> {
+    let mut ranking = steering_core::Ranking::default();
+    let options = Options {
+        limit: 1,
+        ..Options::default()
+    };
+    rank_into(index, around.addr(), title, &options, &mut ranking);
+    ranking.licensed.then(|| {
+        let mut ways = ways(index, &ranking).into_iter();
+        ways.find_map(|(id, base)| Some((id, place(base)?)))
+    })
 }
 
-impl Zone<'_> {
+struct Zone<'a, 'f> {
+    config: &'a DnsConfig,
+    fleet: &'f Fleet,
+}
+
+impl<'f> Zone<'_, 'f> {
     /// The zone's own name. Who asks for ANY gets the SOA: one set of records is enough (RFC 8482 §4.1).
     fn apex(&self, rtype: u16) -> Reply {
         match rtype {
@@ -77,49 +127,41 @@ impl Zone<'_> {
     }
 
     /// The best place of a title for who asks.
-    fn steer(&self, title: TitleIx, query: &Query, peer: IpAddr) -> Reply {
+    fn steer(&self, title: TitleIx, query: &Query, peer: IpAddr) -> Answer<'f> {
         let index = &self.fleet.index;
-        let told = query.subnet().filter(|s| s.source > 0).map(|s| s.address);
-        let around = index.scope(told.unwrap_or(peer));
-        let scope = match told {
-            None => 0,
+        let told = query.subnet().filter(|s| s.source > 0);
+        let client = told.map_or(peer, |s| s.address);
+        let around = index.scope(client);
+        let scope = match client {
+            _ if told.is_none() => 0,
             // Such a subnet is one of IPv4 written in IPv6, and so is its scope.
-            Some(IpAddr::V6(_)) if around.addr().is_ipv4() => around.prefix_len() + 96,
-            Some(_) => around.prefix_len(),
+            IpAddr::V6(_) if around.addr().is_ipv4() => around.prefix_len() + 96,
+            _ => around.prefix_len(),
         };
-        let mut ranking = steering_core::Ranking::default();
-        let options = Options {
-            limit: 1,
-            ..Options::default()
+        let (id, place) = match best(index, around, title) {
+            None => return self.negative(rcode::NOERROR, scope).into(),
+            Some(None) => return Reply::code(rcode::SERVFAIL).into(),
+            Some(Some(best)) => best,
         };
-        rank_into(index, around.addr(), title, &options, &mut ranking);
-        if !ranking.licensed {
-            return self.negative(rcode::NOERROR, scope);
-        }
-        let best = ranking.entries.iter().map(|e| e.appliance);
-        let bases = best.map(|ix| index.appliance(ix).base_url.as_str());
-        let last = ranking
-            .reserve
-            .iter()
-            .map(|ix| index.appliance(*ix).base_url.as_str());
-        let mut places = bases
-            .chain(index.fallback.as_deref())
-            .chain(last)
-            .filter_map(place);
-        match places.next() {
-            None => Reply::code(rcode::SERVFAIL),
-            Some(Place::Host(host)) => self.data(vec![Data::Cname(host)], scope),
-            Some(Place::Address { ip, .. }) if asks_for(query.rtype, ip) => {
-                self.data(vec![Data::Address(ip)], scope)
-            }
-            Some(Place::Address {
+        let data = match place {
+            Place::Host(host) => Data::Cname(host),
+            Place::Address { ip, .. } if asks_for(query.rtype, ip) => Data::Address(ip),
+            Place::Address {
                 ip: hint,
                 tls_port: Some(port),
-            }) if query.rtype == rtype::HTTPS => {
-                let port = (port != 443).then_some(port);
-                self.data(vec![Data::Https { port, hint }], scope)
-            }
-            Some(Place::Address { .. }) => self.negative(rcode::NOERROR, scope),
+            } if query.rtype == rtype::HTTPS => Data::Https {
+                port: (port != 443).then_some(port),
+                hint,
+            },
+            Place::Address { .. } => return self.negative(rcode::NOERROR, scope).into(),
+        };
+        Answer {
+            reply: self.data(vec![data], scope),
+            sent: Some(Sent {
+                network: logged(client, told.map(|s| s.source), around),
+                title,
+                to: id,
+            }),
         }
     }
 
@@ -163,6 +205,20 @@ impl Zone<'_> {
             minimum: self.config.ttl,
         }
     }
+}
+
+/// What is kept of a client: its network as it was told, a /24 or /48 at most, but never more than ranks alike.
+fn logged(client: IpAddr, source: Option<u8>, around: IpNet) -> IpNet {
+    let (most, mapped) = match around {
+        IpNet::V4(_) => (24, if client.is_ipv6() { 96 } else { 0 }),
+        IpNet::V6(_) => (48, 0),
+    };
+    let len = source.map_or(most, |bits| bits.saturating_sub(mapped).min(most));
+    if around.prefix_len() >= len {
+        return around;
+    }
+    let client = client.to_canonical();
+    IpNet::new(client, len).map_or(around, |net| net.trunc())
 }
 
 /// Whether an address answers a question of that type. Who asks for ANY gets it (RFC 8482 §4.1).

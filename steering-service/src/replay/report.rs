@@ -1,17 +1,19 @@
 //! What a replay tells.
 
-use crate::decisions::record::Decision;
+use super::World;
+use crate::decisions::record::{Decision, Door};
 use cdn_types::time::Timestamp;
 use serde::Serialize;
-use steering_core::Index;
 
 /// The report; `nightfill steer replay --json` prints it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// Decisions of the log.
     pub decisions: u64,
-    /// Sessions of the log; an answer of a door without sessions is one.
+    /// Sessions of the log; an answer of a door without sessions is one, but not of DNS.
     pub sessions: u64,
+    /// DNS answers among the decisions: each for viewers whom nobody has counted.
+    pub dns_answers: u64,
     /// Time of the first decision.
     pub from: Option<Timestamp>,
     /// Time of the last one.
@@ -24,6 +26,8 @@ pub struct Report {
     pub other_generation: u64,
     /// Decisions that were made under another version of the policy than the given one.
     pub other_policy: u64,
+    /// Decisions of logs that do not tell throughput and circuits, as older versions wrote them.
+    pub untold: u64,
     /// Bytes of all sessions, by their rates.
     pub bytes: u64,
     /// Sessions that are elsewhere for a part of their time at least.
@@ -45,6 +49,8 @@ pub struct Load {
     pub sessions: u64,
     /// Bit/s.
     pub bits_per_second: u64,
+    /// DNS answers of the whole time.
+    pub dns_answers: u64,
 }
 
 /// One appliance's load; peaks of the log's time.
@@ -77,16 +83,21 @@ pub struct Move {
     pub sessions: u64,
     /// Bytes that they draw there.
     pub bytes: u64,
+    /// DNS answers that do so.
+    pub dns_answers: u64,
 }
 
 impl Report {
-    pub(super) fn count(&mut self, decision: &Decision, index: &Index) {
+    pub(super) fn count(&mut self, decision: &Decision, world: &World) {
+        let index = &world.index;
         self.decisions += 1;
+        self.dns_answers += u64::from(decision.door == Door::Dns);
         let at = Timestamp::from_millisecond(decision.at).ok();
         self.from = self.from.or(at);
         self.to = at.or(self.to);
         self.unknown_titles += u64::from(index.title_ix(decision.title.as_str()).is_none());
         self.other_generation += u64::from(decision.generation != index.generation);
         self.other_policy += u64::from(decision.policy != index.policy().version);
+        self.untold += u64::from(!world.is_told());
     }
 }

@@ -20,6 +20,7 @@ struct Level {
     rate: u64,
     most_sessions: u64,
     most_rate: u64,
+    dns_answers: u64,
 }
 
 impl Level {
@@ -37,6 +38,7 @@ impl Level {
         Load {
             sessions: (self.most_sessions as f64 * times).round() as u64,
             bits_per_second: (self.most_rate as f64 * times).round() as u64,
+            dns_answers: self.dns_answers,
         }
     }
 }
@@ -50,12 +52,20 @@ struct Tally {
     after: Level,
 }
 
+/// What goes one way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moved {
+    sessions: u64,
+    bytes: f64,
+    dns_answers: u64,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Tallies {
     places: HashMap<String, Place>,
     tallies: Vec<Tally>,
-    moves: BTreeMap<(Place, Place), (u64, f64)>,
+    moves: BTreeMap<(Place, Place), Moved>,
     bytes: f64,
     moved_sessions: u64,
     full_from_permille: u32,
@@ -107,7 +117,7 @@ impl Tallies {
         if way.0 != way.1 && !session.moved.contains(&way) {
             self.moved_sessions += u64::from(session.moved.is_empty());
             session.moved.push(way);
-            self.moves.entry(way).or_default().0 += 1;
+            self.moves.entry(way).or_default().sessions += 1;
         }
     }
 
@@ -116,22 +126,35 @@ impl Tallies {
         self.tallies[session.after.0].after.leave(session.rate);
     }
 
+    /// Counts a DNS answer, then and now.
+    pub fn answered(&mut self, before: Place, after: Place) {
+        self.tallies[before.0].before.dns_answers += 1;
+        self.tallies[after.0].after.dns_answers += 1;
+        if before != after {
+            self.moves.entry((before, after)).or_default().dns_answers += 1;
+        }
+    }
+
     /// A session has played for so long where it is.
     pub fn played(&mut self, session: &Session, milliseconds: i64) {
         let bytes = session.rate as f64 / 8.0 * milliseconds.max(0) as f64 / 1000.0;
         self.bytes += bytes;
         if session.before != session.after {
-            self.moves.entry((session.before, session.after)).or_default().1 += bytes;
+            self.moves
+                .entry((session.before, session.after))
+                .or_default()
+                .bytes += bytes;
         }
     }
 
     pub fn finish(&self, report: &mut Report, times: f64) {
         let count = |n: u64| (n as f64 * times).round() as u64;
-        let moves = self.moves.iter().map(|((from, to), (sessions, bytes))| Move {
+        let moves = self.moves.iter().map(|((from, to), moved)| Move {
             from: self.name(*from).to_owned(),
             to: self.name(*to).to_owned(),
-            sessions: count(*sessions),
-            bytes: (bytes * times).round() as u64,
+            sessions: count(moved.sessions),
+            bytes: (moved.bytes * times).round() as u64,
+            dns_answers: moved.dns_answers,
         });
         report.moves = moves.collect();
         report.moves.sort_by(|a, b| {
@@ -144,7 +167,7 @@ impl Tallies {
         report.bytes = (self.bytes * times).round() as u64;
         let loads = self.tallies.iter().map(|tally| self.load(tally, times));
         report.appliances = loads
-            .filter(|l| l.site.is_some() || l.before != l.after || l.before.sessions > 0)
+            .filter(|l| l.site.is_some() || l.before != l.after || l.before != Load::default())
             .collect();
         report
             .appliances

@@ -111,7 +111,7 @@ fn replay(log: &[Decision], without: &[&str], viewers: f64) -> Report {
         viewers,
         ..Assumptions::default()
     };
-    let mut replay = Replay::new(&world, assumed);
+    let mut replay = Replay::new(world, assumed);
     log.iter().for_each(|d| replay.take(d));
     replay.finish()
 }
@@ -226,13 +226,97 @@ fn an_arm_with_weights_of_its_own_ranks_by_them() {
     )
     .unwrap();
     let policy = Policy::try_from(policy).unwrap();
-    let world = World::new(fleet, None, policy, &Without::default(), 1.0).unwrap();
     for (arm, first) in [("as-is", "lon-1"), ("careful", "par-1")] {
         let mut asked = decision(0, 1, Door::Play);
         asked.arms.insert("x".into(), arm.into());
-        let list = Replay::new(&world, Assumptions::default())
-            .answer(&asked, None)
-            .unwrap();
+        let world = World::new(fleet.clone(), None, policy.clone(), &Without::default(), 1.0).unwrap();
+        let replay = Replay::new(world, Assumptions::default());
+        let list = replay.answer(&asked, None).unwrap();
         assert_eq!(list[0], first, "{arm}");
     }
+}
+
+/// A name that DNS answered for a network of lon.
+fn dns(seconds: i64) -> Decision {
+    Decision {
+        session: None,
+        answered: vec!["lon-1".into()],
+        ..decision(seconds, 0, Door::Dns)
+    }
+}
+
+#[test]
+fn a_dns_answer_is_a_decision_but_no_session() {
+    let all = [log(), vec![dns(100), dns(101)]].concat();
+    let (with, without) = (replay(&all, &["lon-1"], 1.5), replay(&log(), &["lon-1"], 1.5));
+    assert_eq!((with.decisions, with.dns_answers, with.changed_first), (7, 2, 7));
+    assert_eq!(
+        (with.sessions, with.bytes, with.moved_sessions, with.moved_bytes),
+        (
+            without.sessions,
+            without.bytes,
+            without.moved_sessions,
+            without.moved_bytes
+        )
+    );
+    let answers = |id: &str| {
+        (
+            load(&with, id).before.dns_answers,
+            load(&with, id).after.dns_answers,
+        )
+    };
+    assert_eq!(
+        (answers("lon-1"), answers("par-1")),
+        ((2, 0), (0, 2)),
+        "whatever the number of viewers"
+    );
+    assert_eq!(with.moves[0].dns_answers, 2);
+    let mut outcomes = crate::experiments::outcome::Outcomes::default();
+    all.iter().for_each(|d| outcomes.decision(d));
+    assert_eq!(outcomes.report(None, 1).sessions, 3, "nor one of steer report");
+}
+
+fn told(json: serde_json::Value) -> Told {
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn throughput_and_circuits_decide_as_the_log_tells_them() {
+    use serde_json::json;
+    let first = |replay: &mut Replay, n: i64| {
+        let before = replay.report.changed_first;
+        replay.take(&decision(n, n as u64, Door::Play));
+        replay.report.changed_first - before == 0
+    };
+    let world = |policy: Policy| {
+        let mut fleet = snapshot();
+        fleet.appliances[1].site = fleet.appliances[0].site.clone(); // siblings, so that throughput decides
+        World::new(fleet, None, policy, &Without::default(), 1.0).unwrap()
+    };
+    let mut replay = Replay::new(world(Policy::default()), Assumptions::default());
+    let lon = first(&mut replay, 0);
+    let slow = if lon { "lon-1" } else { "par-1" };
+    assert_eq!(replay.report.untold, 1);
+    replay.told(&told(
+        json!({"k": "m", "t": 1, "w": true, "v": {"192.0.2.0/24": {slow: 0}}}),
+    ));
+    assert_eq!(first(&mut replay, 1), !lon, "it was slow for this network");
+    replay.told(&told(
+        json!({"k": "m", "t": 2, "v": {"203.0.113.0/24": {"par-1": 0, "lon-1": 9}}}),
+    ));
+    assert_eq!(first(&mut replay, 2), !lon, "another network");
+    replay.told(&told(json!({"k": "m", "t": 3, "v": {"192.0.2.0/24": {}}})));
+    assert_eq!(first(&mut replay, 3), lon, "forgotten");
+    let open = json!({"k": "c", "t": 4, "w": true, "v": {slow: {"state": "open", "by": "probes"}}});
+    replay.told(&told(open.clone()));
+    assert_eq!(first(&mut replay, 4), !lon, "it was out");
+    replay.told(&told(json!({"k": "c", "t": 5, "w": true, "v": {}})));
+    assert_eq!(first(&mut replay, 5), lon);
+    assert_eq!(replay.report.untold, 1);
+
+    let mut none = Policy::default();
+    none.circuit.enabled = false;
+    let mut replay = Replay::new(world(none), Assumptions::default());
+    replay.told(&told(open));
+    assert_eq!(first(&mut replay, 6), lon, "a policy without circuits");
 }

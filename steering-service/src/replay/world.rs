@@ -2,7 +2,7 @@
 
 use super::tally::Member;
 use crate::{
-    decisions::record::Decision,
+    decisions::{inputs::Told, record::Decision},
     experiments::{ArmIndexes, Exposure},
 };
 use cdn_types::{
@@ -12,9 +12,11 @@ use cdn_types::{
 use std::{collections::HashMap, sync::Arc};
 use steering_core::{
     Index, IndexError, Policy,
+    circuit::fleet::Verdicts,
     fleet::FleetIndex,
     index::{Parts, cover},
     routes::{RouteBatch, RouteBuilder, RouteError},
+    throughput::Measured,
 };
 
 /// What is taken out of the fleet.
@@ -53,6 +55,9 @@ pub struct World {
     /// For ranking.
     pub index: Index,
     arms: ArmIndexes,
+    /// Throughput and circuits as the log has told them, absent until it has, and whether the index lacks them yet.
+    inputs: Option<(Arc<Measured>, Arc<Verdicts>)>,
+    stale: bool,
     /// All appliances, also those that are taken away.
     pub(super) appliances: Vec<Member>,
     rates: HashMap<TitleId, u64>,
@@ -101,11 +106,56 @@ impl World {
         Ok(Self {
             arms: ArmIndexes::new(&index),
             index,
+            inputs: None,
+            stale: false,
             appliances,
             rates: rates
                 .filter_map(|t| Some((t.id.clone(), best_rate(t)?)))
                 .collect(),
         })
+    }
+
+    /// Takes what the next decisions were made under. Circuits count where the policy has them.
+    pub(super) fn told(&mut self, told: &Told) {
+        let (measured, circuits) = self.inputs.get_or_insert_default();
+        match told {
+            Told::Throughput { whole, networks, .. } => {
+                if *whole {
+                    *measured = Arc::default();
+                }
+                let measured = Arc::make_mut(measured);
+                networks.iter().for_each(|(net, steps)| measured.set(*net, steps));
+            }
+            Told::Circuits { whole, verdicts, .. } => {
+                if *whole {
+                    *circuits = Arc::default();
+                }
+                let circuits = Arc::make_mut(circuits);
+                verdicts
+                    .iter()
+                    .for_each(|(id, verdict)| circuits.set(id, *verdict));
+            }
+        }
+        self.stale = true;
+    }
+
+    /// Brings the index up to what was told.
+    pub(super) fn put_together(&mut self) {
+        if let Some((measured, circuits)) = self.inputs.as_ref().filter(|_| self.stale) {
+            let mut parts = self.index.parts();
+            parts.measured = Arc::clone(measured);
+            if parts.policy.circuit.enabled {
+                parts.circuits = Arc::clone(circuits);
+            }
+            self.index = Index::join(parts, self.index.contested.clone());
+            self.arms = ArmIndexes::new(&self.index);
+            self.stale = false;
+        }
+    }
+
+    /// Whether the log has told anything.
+    pub(super) fn is_told(&self) -> bool {
+        self.inputs.is_some()
     }
 
     /// What ranks a decision's session: its arm by the log where the policy still has that arm, else by hash.

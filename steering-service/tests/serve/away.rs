@@ -61,7 +61,7 @@ impl Lived {
         let turned = Arc::clone(&milliseconds);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = listener.local_addr().unwrap();
-        let decisions = DecisionLog::open(None, None, Arc::clone(&metrics)).unwrap();
+        let decisions = DecisionLog::open(None, None, &fleet, Arc::clone(&metrics)).unwrap();
         let shared = Shared {
             fleet,
             key: SessionKey::new(&[7; 32]).unwrap(),

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// A process that answers where viewers would ask.
-struct Appliance(Child);
+pub struct Appliance(Child);
 
 impl Appliance {
     /// On an address of the network 127.x, which is put into the snapshot.
@@ -37,7 +37,7 @@ impl Appliance {
         Self(child)
     }
 
-    async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         let pid = self.0.id().unwrap().to_string();
         let kill = Command::new("kill").args(["-KILL", &pid]).status().await;
         assert!(kill.unwrap().success());
@@ -46,7 +46,7 @@ impl Appliance {
 }
 
 /// The service over three appliances that run.
-async fn with_appliances(args: &[&str]) -> (Program, Vec<(String, Appliance)>) {
+pub async fn with_appliances(args: &[&str]) -> (Program, Vec<(String, Appliance)>) {
     let (dir, mut fleet) = (tempfile::tempdir().unwrap(), fleet());
     let mut running = Vec::new();
     for id in ["lon-1", "lon-2", "par-1"] {
@@ -64,7 +64,7 @@ async fn metric(p: &Program, name: &str) -> f64 {
     sample(&text, name).unwrap_or(0.0)
 }
 
-async fn until_metric(p: &Program, name: &str, pleases: impl Fn(f64) -> bool) {
+pub async fn until_metric(p: &Program, name: &str, pleases: impl Fn(f64) -> bool) {
     let began = Instant::now();
     loop {
         let found = metric(p, name).await;

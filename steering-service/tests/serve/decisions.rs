@@ -1,23 +1,36 @@
 //! The decision log of the real program: what is in it, and what a kill leaves of it.
 
 use super::{
+    circuits::{until_metric, with_appliances},
+    dns::{ZONE, ask},
+    feedback::{EXPLAIN, report},
     fixture::{fleet, with_state},
     manifests::read_hls,
     program::{PATIENCE, Program, sample},
+    steering::{begin, poll},
 };
 use cdn_types::{OcaId, api::v1::ApplianceState};
 use std::{path::Path, time::Instant};
 use steering_service::decisions::{
-    reader::LogReader,
+    inputs::Told,
+    reader::{Line, LogReader},
     record::{Decision, Door},
 };
 use steering_service::replay::{Assumptions, Replay, Report, Without, World};
+
+fn lines(dir: &Path) -> Vec<Line> {
+    LogReader::open(dir).unwrap().map(Result::unwrap).collect()
+}
+
+fn read(dir: &Path) -> Vec<Decision> {
+    lines(dir).into_iter().filter_map(Line::decision).collect()
+}
 
 /// Reads the log again and again until it has so many decisions.
 async fn decisions(dir: &Path, count: usize) -> Vec<Decision> {
     let began = Instant::now();
     loop {
-        let read: Vec<_> = LogReader::open(dir).unwrap().map(Result::unwrap).collect();
+        let read = read(dir);
         if read.len() >= count {
             assert_eq!(read.len(), count);
             return read;
@@ -95,20 +108,28 @@ async fn a_killed_service_leaves_a_readable_log_and_a_stopped_one_a_whole_one() 
         p.get("/v1/go/film/v720.m3u8").await;
     }
     assert!(p.stop().await.0.success());
-    let read: Result<Vec<_>, _> = LogReader::open(log.path()).unwrap().collect();
     assert_eq!(
-        read.unwrap().len(),
+        read(log.path()).len(),
         25,
         "without a wait: a stop writes what is queued"
     );
     assert_eq!(std::fs::read_dir(log.path()).unwrap().count(), 2);
 }
 
-fn replay(log: &[Decision], without: &Without) -> Report {
+fn replay(log: &[Line], without: &Without) -> Report {
     let world = World::new(fleet(), None, steering_core::Policy::default(), without, 1.0).unwrap();
-    let mut replay = Replay::new(&world, Assumptions::default());
-    log.iter().for_each(|d| replay.take(d));
+    let mut replay = Replay::new(world, Assumptions::default());
+    for line in log {
+        match line {
+            Line::Decision(decision) => replay.take(decision),
+            Line::Told(told) => replay.told(told),
+        }
+    }
     replay.finish()
+}
+
+fn decided(log: &[Line]) -> impl Iterator<Item = Decision> {
+    log.iter().cloned().filter_map(Line::decision)
 }
 
 /// An evening: viewers of three networks begin, poll, flee and are drained away.
@@ -139,8 +160,8 @@ async fn a_replay_with_everything_as_it_was_moves_nothing() {
         ask(format!("{}/v1/rank?asset=rare", p.url), client).await;
     }
     assert!(p.stop().await.0.success());
-    let log: Vec<_> = LogReader::open(log.path()).unwrap().map(Result::unwrap).collect();
-    assert_eq!(log.len(), 180);
+    let log = lines(log.path());
+    assert_eq!(decided(&log).count(), 180);
 
     let same = replay(&log, &Without::default());
     assert_eq!((same.decisions, same.sessions), (180, 90));
@@ -171,7 +192,7 @@ async fn a_replay_with_everything_as_it_was_moves_nothing() {
     let at = |id: &str| less.appliances.iter().find(|a| a.id == id).unwrap();
     assert_eq!(at(&busiest.id).before, busiest.before);
     assert_eq!(at(&busiest.id).after.sessions, 0);
-    let gone = log.iter().filter(|d| d.answered[0] == busiest.id).count() as u64;
+    let gone = decided(&log).filter(|d| d.answered[0] == busiest.id).count() as u64;
     assert!(less.changed_first >= gone && gone > 0);
     assert!(less.moves.iter().all(|m| m.to != busiest.id));
     let from: u64 = less
@@ -181,6 +202,119 @@ async fn a_replay_with_everything_as_it_was_moves_nothing() {
         .map(|m| m.sessions)
         .sum();
     assert!(from > 0 && less.moved_bytes > 0 && less.moved_bytes <= less.bytes);
+}
+
+/// A network whose viewers measured little from one appliance, and another appliance that is dead.
+#[tokio::test]
+async fn decisions_under_throughput_and_opened_circuits_are_replayed_alike() {
+    let log = tempfile::tempdir().unwrap();
+    let args = [
+        "--decision-log",
+        log.path().to_str().unwrap(),
+        "--probe-path",
+        "/healthz",
+        "--ttl",
+        "4",
+    ];
+    let (p, mut running) = with_appliances(&args).await;
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        sessions.push(begin(&p).await);
+    }
+    let slow = sessions[0].declared[0].clone();
+    for session in &sessions {
+        report(
+            &p,
+            session,
+            &format!("?_HLS_pathway={slow}&_HLS_throughput=1200000"),
+        )
+        .await;
+    }
+    p.until(EXPLAIN, |a| a["explain"]["ranked"][0]["appliance"] != slow)
+        .await;
+    let second = begin(&p).await.declared[0].clone();
+    assert_ne!(second, slow);
+    let victim = running.iter_mut().find(|(id, _)| *id == second);
+    victim.unwrap().1.kill().await;
+    until_metric(&p, r#"steering_circuits{state="open"}"#, |n| n == 1.0).await;
+    for n in 0..20 {
+        let session = begin(&p).await;
+        assert_ne!(session.declared[0], second);
+        poll(
+            &p,
+            &session,
+            &format!("?_HLS_pathway={}", session.declared[n % 2]),
+        )
+        .await;
+    }
+    assert!(p.stop().await.0.success());
+
+    let log = lines(log.path());
+    let same = replay(&log, &Without::default());
+    assert_eq!((same.changed_first, same.moved_sessions, same.untold), (0, 0, 0));
+    let only = |wanted: fn(&Told) -> bool| {
+        let known = |line: &&Line| !matches!(line, Line::Told(told) if !wanted(told));
+        let log: Vec<_> = log.iter().filter(known).cloned().collect();
+        replay(&log, &Without::default()).changed_first
+    };
+    assert!(
+        only(|told| matches!(told, Told::Throughput { .. })) > 0,
+        "without circuits"
+    );
+    assert!(
+        only(|told| matches!(told, Told::Circuits { .. })) > 0,
+        "without throughput"
+    );
+    assert!(only(|_| false) > 0);
+}
+
+/// Names asked by dig, of networks that are told and by resolvers that tell none.
+#[tokio::test]
+async fn dns_answers_are_logged_and_replayed_as_decisions() {
+    let log = tempfile::tempdir().unwrap();
+    let args = [&["--decision-log", log.path().to_str().unwrap()], &ZONE[..]].concat();
+    let p = Program::offline(&fleet(), &args).await;
+    for question in [
+        "film.cdn.example A",
+        "+subnet=203.0.113.9/32 film.cdn.example A",
+        "+subnet=127.9.0.0/16 film.cdn.example A",
+        "+subnet=2001:db8:7:8::/64 film.cdn.example A",
+        "+subnet=::ffff:203.0.113.0/120 film.cdn.example A",
+        "+subnet=198.51.100.0/24 rare.cdn.example A",
+        // Nobody is sent anywhere.
+        "film.cdn.example AAAA",
+        "none.cdn.example A",
+        "cdn.example NS",
+    ] {
+        ask(&p, "dig", question).await;
+    }
+    let own = p.json("/v1/rank?client=127.0.0.0&asset=film").await;
+    let own = own["ranked"][0]["appliance"].as_str().unwrap().to_owned();
+    assert!(p.stop().await.0.success());
+    let log = lines(log.path());
+    let answers: Vec<_> = decided(&log)
+        .filter(|d| d.door == Door::Dns)
+        .map(|d| (d.network.to_string(), d.title.to_string(), d.answered.join(" ")))
+        .collect();
+    let wanted = [
+        ("127.0.0.0/24", "film", own.as_str()),
+        ("203.0.113.0/24", "film", "par-1"),
+        ("127.9.0.0/16", "film", &own),
+        ("2001:db8:7::/48", "film", "par-1"),
+        ("203.0.113.0/24", "film", "par-1"),
+        ("198.51.100.0/24", "rare", "origin"),
+    ];
+    let texts = |(n, t, a): (&str, &str, &str)| (n.to_owned(), t.to_owned(), a.to_owned());
+    assert_eq!(answers, wanted.map(texts));
+    let same = replay(&log, &Without::default());
+    assert_eq!((same.dns_answers, same.sessions, same.changed_first), (6, 1, 0));
+    let without = Without {
+        appliances: vec![OcaId::new("par-1").unwrap()],
+        ..Without::default()
+    };
+    let less = replay(&log, &without);
+    assert_eq!((less.changed_first, less.bytes), (3, same.bytes));
+    assert_eq!(less.moves.iter().map(|m| m.dns_answers).sum::<u64>(), 3);
 }
 
 #[tokio::test]
@@ -194,7 +328,7 @@ async fn a_replay_shows_what_has_changed_since() {
         .await;
     p.get("/v1/play/film/master.m3u8").await;
     assert!(p.stop().await.0.success());
-    let log: Vec<_> = LogReader::open(log.path()).unwrap().map(Result::unwrap).collect();
+    let log = lines(log.path());
     let report = replay(&log, &Without::default());
     assert_eq!(
         (report.changed_first, report.other_generation),
@@ -264,7 +398,7 @@ async fn a_harmful_arm_is_stopped_and_its_sessions_are_the_controls() {
         session(false).await;
     }
     assert!(p.stop().await.0.success());
-    let log: Vec<_> = LogReader::open(&log).unwrap().map(Result::unwrap).collect();
+    let log = read(&log);
     let (late, early) = (&log[log.len() - 60..], &log[..log.len() - 60]);
     assert!(late.iter().all(|d| d.arms["order"] == "as-is"));
     assert!(early.iter().any(|d| d.arms["order"] == "short"));

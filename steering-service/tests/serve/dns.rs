@@ -21,7 +21,7 @@ use steering_service::{
 };
 use tokio::process::Command;
 
-const ZONE: [&str; 6] = [
+pub const ZONE: [&str; 6] = [
     "--dns-listen",
     "127.0.0.1:0",
     "--dns-zone",
@@ -38,7 +38,7 @@ fn tls_fleet() -> FleetSnapshot {
 }
 
 /// What a client prints, each run of blanks as one.
-async fn ask(p: &Program, client: &str, args: &str) -> String {
+pub async fn ask(p: &Program, client: &str, args: &str) -> String {
     let dns = p.dns.unwrap();
     let output = Command::new(client)
         .args([format!("@{}", dns.ip()), "-p".into(), dns.port().to_string()])
@@ -304,7 +304,7 @@ fn reply(fleet: &Fleet, client: IpAddr) -> Reply {
         IpAddr::V6(a) => [&[0, 2, 128, 0], &a.octets()[..]].concat(),
     };
     let query = Query::read(&query(&subnet)).unwrap();
-    zone::answer(&config(), Some(fleet), &query, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    zone::answer(&config(), Some(fleet), &query, IpAddr::V4(Ipv4Addr::LOCALHOST)).reply
 }
 
 #[test]
@@ -332,7 +332,9 @@ fn without_a_fleet_the_zone_fails_and_others_are_still_refused() {
     let mut message = query(&[0, 1, 0, 0]);
     let code = |message: &[u8]| {
         let query = Query::read(message).unwrap();
-        zone::answer(&config(), None, &query, IpAddr::V4(Ipv4Addr::LOCALHOST)).code
+        zone::answer(&config(), None, &query, IpAddr::V4(Ipv4Addr::LOCALHOST))
+            .reply
+            .code
     };
     assert_eq!(code(&message), rcode::SERVFAIL);
     message[18] = b'C'; // film.Cdn.example, the same
@@ -425,7 +427,7 @@ proptest! {
         let short = near[..near.len() - cut.min(near.len())].to_vec();
         for message in [garbage, near, short] {
             let Ok(query) = Query::read(&message) else { continue };
-            let reply = zone::answer(&config(), Some(&FLEET), &query, IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let reply = zone::answer(&config(), Some(&FLEET), &query, IpAddr::V4(Ipv4Addr::LOCALHOST)).reply;
             let bytes = reply.write(&message, &query, query.udp_room());
             prop_assert!(bytes.len() <= query.udp_room());
             prop_assert_eq!(&bytes[..2], &message[..2]);

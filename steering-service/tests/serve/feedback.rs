@@ -18,7 +18,7 @@ async fn reports(p: &Program, outcome: &str) -> f64 {
 }
 
 /// Polls until the session's TTL is over and its report counts.
-async fn report(p: &Program, session: &Session, query: &str) {
+pub async fn report(p: &Program, session: &Session, query: &str) {
     let (began, before) = (Instant::now(), reports(p, "taken").await);
     while reports(p, "taken").await == before {
         assert!(began.elapsed() < PATIENCE, "{query} is not taken");

@@ -16,7 +16,7 @@ use std::{
 };
 use steering_core::Policy;
 use steering_service::{
-    decisions::reader::LogReader,
+    decisions::reader::{Line, LogReader},
     experiments::outcome::{AccessLine, ExperimentReport, Interval, Outcomes},
     policy,
     replay::{ApplianceLoad, Assumptions, Replay, Report, Without, World},
@@ -139,10 +139,13 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Report> {
         idle_ms: i64::from(args.idle_seconds) * 1000,
         ..Assumptions::default()
     };
-    let mut replay = Replay::new(&world, assumed);
+    let mut replay = Replay::new(world, assumed);
     let mut log = LogReader::open(&args.log).context("--log")?;
-    for decision in log.by_ref() {
-        replay.take(&decision.context("--log")?);
+    for line in log.by_ref() {
+        match line.context("--log")? {
+            Line::Decision(decision) => replay.take(&decision),
+            Line::Told(told) => replay.told(&told),
+        }
     }
     let mut report = replay.finish();
     report.cuts = log.cuts().to_vec();
@@ -153,8 +156,10 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Report> {
 fn compare(args: &ReportArgs) -> anyhow::Result<ExperimentReport> {
     let mut outcomes = Outcomes::default();
     let mut log = LogReader::open(&args.log).context("--log")?;
-    for decision in log.by_ref() {
-        outcomes.decision(&decision.context("--log")?);
+    for line in log.by_ref() {
+        if let Line::Decision(decision) = line.context("--log")? {
+            outcomes.decision(&decision);
+        }
     }
     for path in &args.cmcd {
         AccessLine::read(path, |line| outcomes.access(line)).context("--cmcd")?;
@@ -275,6 +280,14 @@ fn draw(r: &Report) -> String {
         ),
         (r.other_policy, "were made under another version of the policy"),
         (r.unknown_titles, "are about titles that this fleet does not have"),
+        (
+            r.untold,
+            "were logged without throughput and circuits: what these had changed counts as moved",
+        ),
+        (
+            r.dns_answers,
+            "are DNS answers, of whose viewers nobody knows how many they are: no sessions, no bytes",
+        ),
     ];
     for (count, what) in notes.iter().filter(|(count, _)| *count > 0) {
         let _ = writeln!(out, "note: {count} decisions {what}");
@@ -296,13 +309,14 @@ fn draw(r: &Report) -> String {
     };
     let _ = writeln!(out, "\noverloaded: {over}");
     if !r.moves.is_empty() {
-        let mut moves = Table::new(["from", "to", ">sessions", ">bytes"]);
+        let mut moves = Table::new(["from", "to", ">sessions", ">bytes", ">DNS answers"]);
         for m in &r.moves {
             moves.row([
                 m.from.clone(),
                 m.to.clone(),
                 m.sessions.to_string(),
                 Bytes(m.bytes).to_string(),
+                m.dns_answers.to_string(),
             ]);
         }
         let _ = write!(out, "\n{moves}");
@@ -320,6 +334,8 @@ fn loads(appliances: &[ApplianceLoad]) -> Table {
         ">then",
         ">capacity",
         ">load",
+        ">DNS answers",
+        ">then",
     ];
     let mut table = Table::new(head);
     let rate = |bps: u64| BitsPerSecond(bps).to_string();
@@ -334,6 +350,8 @@ fn loads(appliances: &[ApplianceLoad]) -> Table {
             a.capacity.map_or_else(|| "-".to_owned(), rate),
             a.load_permille
                 .map_or_else(|| "-".to_owned(), |p| format!("{:.1} %", p as f64 / 10.0)),
+            a.before.dns_answers.to_string(),
+            a.after.dns_answers.to_string(),
         ]);
     }
     table

@@ -8,6 +8,7 @@
 use cdn_types::{
     FillWindow,
     api::v1::{FillStatus, Load},
+    time::Timestamp,
 };
 use serde_json::{Value, json};
 use std::{
@@ -18,6 +19,7 @@ use std::{
 };
 use steering_service::{
     decisions::{DecisionLog, DecisionLogConfig, record::Decision},
+    fleet::FleetState,
     metrics::Metrics,
 };
 use tempfile::TempDir;
@@ -47,10 +49,14 @@ async fn folder() -> TempDir {
         file_bytes: 1 << 20,
         files: 2,
     };
-    let log = DecisionLog::open(Some(config), None, Arc::new(Metrics::new().unwrap())).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let state = Arc::new(FleetState::new(Arc::clone(&metrics)));
+    let text = fleet.to_string();
+    let made = state.install(text.as_bytes(), |_| Timestamp::UNIX_EPOCH).unwrap();
+    let log = DecisionLog::open(Some(config), None, &state, metrics).unwrap();
     for round in 0..3 {
         for n in 0..20 {
-            log.push(decision(round, n));
+            log.push(decision(round, n), &made.index);
         }
         log.close().await;
     }
@@ -139,7 +145,7 @@ async fn a_replay_tells_loads_and_what_moves() {
     // 20 sessions of 30 s at 500 kB/s, and a third more viewers.
     assert_eq!(
         report["moves"],
-        json!([{"from": "lon-1", "to": "par-1", "sessions": 26, "bytes": 390_000_000}])
+        json!([{"from": "lon-1", "to": "par-1", "sessions": 26, "bytes": 390_000_000, "dns_answers": 0}])
     );
     assert_eq!(report["appliances"][1]["id"], "par-1");
     assert_eq!(report["appliances"][1]["load_permille"], 1040);

@@ -18,7 +18,10 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use steering_service::decisions::{reader::LogReader, record::Door};
+use steering_service::decisions::{
+    reader::{Line, LogReader},
+    record::Door,
+};
 use testbed::{FILL_LIMIT, PAGE_LIMIT, filled, init, play, until_past};
 
 /// Seconds between two polls of steering.
@@ -273,8 +276,9 @@ async fn players_follow_steering_and_survive_errors() -> Result<()> {
 
 /// Players with CMCD switched on ask for their manifest with the id that they give the session; video.js has none.
 fn sessions_are_known_to_their_players(decisions: &Path) -> Result<()> {
-    let log: Vec<_> = LogReader::open(decisions)?.collect::<Result<_, _>>()?;
-    let begun: Vec<_> = log.iter().filter(|d| d.door == Door::Play).collect();
+    let lines: Vec<_> = LogReader::open(decisions)?.collect::<Result<_, _>>()?;
+    let log = lines.into_iter().filter_map(Line::decision);
+    let begun: Vec<_> = log.filter(|d| d.door == Door::Play).collect();
     let known: HashSet<_> = begun.iter().filter_map(|d| d.player_id.as_ref()).collect();
     ensure!(
         known.len() == 3,

@@ -62,7 +62,7 @@ pub struct Circuits {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdicts {
     /// Those that are not closed.
-    verdicts: HashMap<Seed, Verdict, FixedState>,
+    pub(crate) verdicts: HashMap<Seed, Verdict, FixedState>,
     /// Sites whose circuits are not believed, by id.
     pub distrusted: Vec<SiteId>,
 }
