@@ -8,6 +8,7 @@
 //! case of a question, the bits of a subnet and every refusal stay in our hands. dig and kdig are its counterparts in tests.
 
 pub mod query;
+pub mod rate;
 pub mod reply;
 pub mod server;
 pub mod wire;
@@ -36,6 +37,9 @@ pub struct DnsArgs {
     /// Seconds that resolvers keep an answer, 1 to 3600
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     dns_ttl: u32,
+    /// Answers a second over UDP to a network of clients (/24, /56); beyond it every second one sends them to TCP; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    dns_rate: u32,
 }
 
 /// A name server of the zone.
@@ -60,6 +64,8 @@ pub struct DnsConfig {
     pub servers: Vec<NameServer>,
     /// Seconds that answers are kept.
     pub ttl: u32,
+    /// Answers a second over UDP to a network of clients; 0: no limit.
+    pub rate: u32,
 }
 
 /// What does not fit together.
@@ -98,6 +104,7 @@ impl DnsArgs {
             zone,
             servers: self.dns_ns,
             ttl: self.dns_ttl,
+            rate: self.dns_rate,
         }))
     }
 }

@@ -215,6 +215,14 @@ pub const METRICS: &[Metric] = &[
         help: "DNS answers, by transport (udp, tcp) and response code (NOERROR, NXDOMAIN, REFUSED, …).",
     },
     Metric {
+        name: "steering_dns_limited_total",
+        kind: Kind::Counter,
+        unit: "queries",
+        labels: &["outcome"],
+        stability: Stability::Experimental,
+        help: "DNS queries over UDP beyond the rate of their network: cut (sent to TCP), dropped (not answered).",
+    },
+    Metric {
         name: "steering_decisions_logged_total",
         kind: Kind::Counter,
         unit: "decisions",
@@ -304,6 +312,8 @@ pub struct Metrics {
     /// By transport and code.
     pub dns_answers: IntCounterVec,
     /// By outcome.
+    pub dns_limited: IntCounterVec,
+    /// By outcome.
     pub decisions: IntCounterVec,
     /// By site and class.
     pub site_misses: IntCounterVec,
@@ -367,6 +377,7 @@ impl Metrics {
             policy_version: gauge("steering_policy_version")?,
             policy_errors: counter("steering_policy_errors_total")?,
             dns_answers: counters("steering_dns_answers_total")?,
+            dns_limited: counters("steering_dns_limited_total")?,
             decisions: counters("steering_decisions_logged_total")?,
             site_misses: counters("steering_site_misses_total")?,
             title_misses: counters("steering_title_misses_total")?,
@@ -402,6 +413,7 @@ mod tests {
         metrics.fleet_size.with_label_values(&["titles"]).set(1.0);
         metrics.route_changes.with_label_values(&["announced"]).inc();
         metrics.dns_answers.with_label_values(&["udp", "NOERROR"]).inc();
+        metrics.dns_limited.with_label_values(&["cut"]).inc();
         metrics.decisions.with_label_values(&["written"]).inc();
         metrics.site_misses.with_label_values(&["lon", "content"]).inc();
         metrics.title_misses.with_label_values(&["film", "content"]).inc();

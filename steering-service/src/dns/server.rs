@@ -3,7 +3,8 @@
 use super::{
     DnsConfig,
     query::{Query, Unread},
-    reply::unread,
+    rate::{Limiter, Verdict},
+    reply::{Reply, unread},
     wire::rcode,
     zone::{self, Sent},
 };
@@ -20,7 +21,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -102,9 +103,22 @@ async fn sockets(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     }
 }
 
+/// The question back with TC, and no more.
+fn cut(message: &[u8]) -> Option<Vec<u8>> {
+    match Query::read(message) {
+        Err(Unread::Silence) => None,
+        Err(Unread::Code(code)) => Some(unread(message, code)),
+        Ok(query) => Some(Reply::default().write(message, &query, 0)),
+    }
+}
+
 impl Answers {
     async fn udp(&self, socket: &UdpSocket) {
         let mut message = [0; MAX_QUERY];
+        let limited = &self.metrics.dns_limited;
+        let limited = ["cut", "dropped"].map(|outcome| limited.with_label_values(&[outcome]));
+        let mut limiter = (self.config.rate > 0).then(|| Limiter::new(self.config.rate));
+        let began = Instant::now();
         loop {
             let (len, peer) = match socket.recv_from(&mut message).await {
                 Ok(received) => received,
@@ -114,7 +128,22 @@ impl Answers {
                     continue;
                 }
             };
-            if let Some(answer) = self.answer(&message[..len], peer.ip(), "udp")
+            let message = &message[..len];
+            let answer = match &mut limiter {
+                None => self.answer(message, peer.ip(), "udp"),
+                Some(limiter) => match limiter.take(peer.ip(), began.elapsed().as_secs_f64()) {
+                    Verdict::Answer => self.answer(message, peer.ip(), "udp"),
+                    Verdict::Cut => {
+                        limited[0].inc();
+                        cut(message)
+                    }
+                    Verdict::Drop => {
+                        limited[1].inc();
+                        None
+                    }
+                },
+            };
+            if let Some(answer) = answer
                 && let Err(error) = socket.send_to(&answer, peer).await
             {
                 tracing::debug!(%peer, "dns: {error}");

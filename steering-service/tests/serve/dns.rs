@@ -1,11 +1,15 @@
 //! The DNS door, asked by dig and kdig as resolvers ask it, and by bytes that no resolver sends.
 
-use super::{fixture::fleet, program::Program};
+use super::{
+    fixture::fleet,
+    program::{PATIENCE, Program},
+};
 use cdn_types::{TitleId, api::v1::FleetSnapshot, time::Timestamp};
 use proptest::prelude::*;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, LazyLock},
+    time::{Duration, Instant},
 };
 use steering_core::{Options, policy::raw::RawPolicy};
 use steering_service::{
@@ -263,6 +267,77 @@ async fn what_does_not_fit_comes_over_tcp() {
     .await;
 }
 
+/// A flood from one network: within the rate it is answered, of the rest every second query is sent to TCP, and there a
+/// resolver gets its answer while the flood goes on.
+#[tokio::test]
+async fn a_flood_is_limited_and_resolvers_come_back_over_tcp() {
+    const RATE: usize = 5;
+    let p = Program::offline(&fleet(), &[&ZONE[..], &["--dns-rate", "5"]].concat()).await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(p.dns.unwrap()).await.unwrap();
+    let message = query(&[0, 1, 24, 0, 203, 0, 113]);
+    let began = Instant::now();
+    for _ in 0..100 {
+        socket.send(&message).await.unwrap();
+    }
+    // The metrics tell when all were read.
+    let metrics = async || p.get("/metrics").await.text().await.unwrap();
+    let count = |text: &str, name: &str| super::program::sample(text, name).unwrap_or(0.0) as usize;
+    let names = [
+        r#"steering_dns_answers_total{rcode="NOERROR",transport="udp"}"#,
+        r#"steering_dns_limited_total{outcome="cut"}"#,
+        r#"steering_dns_limited_total{outcome="dropped"}"#,
+    ];
+    let [answered, cut, dropped] = loop {
+        let text = metrics().await;
+        let counts = names.map(|name| count(&text, name));
+        if counts.iter().sum::<usize>() == 100 {
+            break counts;
+        }
+        assert!(began.elapsed() < PATIENCE, "{counts:?}");
+    };
+    let most = RATE + 1 + (began.elapsed().as_secs_f64() * RATE as f64) as usize;
+    assert!((RATE..=most).contains(&answered), "{answered} of at most {most}");
+    assert!(cut.abs_diff(dropped) <= 1, "{cut} {dropped}");
+    let mut got = (0, 0);
+    let mut buffer = [0; 1500];
+    for _ in 0..answered + cut {
+        let received = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer));
+        let len = received.await.expect("all answers come").unwrap();
+        let truncated = buffer[2] & 0x02 != 0;
+        assert_eq!(buffer[7], u8::from(!truncated), "an answer, or none");
+        assert!(!truncated || len <= message.len(), "no more than was asked");
+        got = (got.0 + usize::from(!truncated), got.1 + usize::from(truncated));
+    }
+    assert_eq!(got, (answered, cut));
+
+    let flood = tokio::spawn(async move {
+        loop {
+            socket.send(&message).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    for client in ["dig", "kdig"] {
+        let text = ask(
+            &p,
+            client,
+            "+retry=20 +time=1 +subnet=203.0.113.0/24 film.cdn.example A",
+        )
+        .await;
+        assert!(text.contains("film.cdn.example. 20 IN A 127.0.0.4\n"), "{text}");
+        let text = ask(&p, client, "+tcp +subnet=203.0.113.0/24 film.cdn.example A").await;
+        assert!(text.contains("film.cdn.example. 20 IN A 127.0.0.4\n"), "{text}");
+    }
+    flood.abort();
+    let text = metrics().await;
+    assert!(
+        count(
+            &text,
+            r#"steering_dns_answers_total{rcode="NOERROR",transport="tcp"}"#
+        ) >= 2
+    );
+}
+
 fn config() -> DnsConfig {
     let zone = Name::new("cdn.example").unwrap();
     DnsConfig {
@@ -274,6 +349,7 @@ fn config() -> DnsConfig {
             address: None,
         }],
         ttl: 20,
+        rate: 0,
     }
 }
 
