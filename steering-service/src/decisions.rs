@@ -33,6 +33,8 @@ use writer::Writer;
 
 /// Decisions that wait for the writer at most: some 4 MB, a fraction of a second of a busy service.
 const QUEUE: usize = 8192;
+/// How long decisions gather in the queue: it holds those of a million a second for that time.
+const GATHER_TIME: Duration = Duration::from_millis(5);
 /// Longest wait at the end for a drive that does not answer.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
@@ -134,22 +136,36 @@ impl DecisionLog {
     }
 }
 
+/// Takes decisions in groups: to be woken for each one costs its answer several times what the decision does.
 fn run(messages: &Receiver<Message>, mut writer: Option<Writer>, mut guards: Option<Guards>) {
+    let mut take = |message, writer: &mut Option<Writer>| match message {
+        Message::Decided(decided) => {
+            let (decision, inputs) = *decided;
+            if let Some(guards) = &mut guards {
+                guards.take(&decision);
+            }
+            if let Some(writer) = writer {
+                writer.take(&decision, &inputs);
+            }
+        }
+        Message::Close(done) => {
+            writer.iter_mut().for_each(Writer::flush);
+            let _ = done.send(());
+        }
+    };
     loop {
         let wait = writer.as_ref().map_or(Duration::MAX, Writer::wait);
         match messages.recv_timeout(wait) {
-            Ok(Message::Decided(decided)) => {
-                let (decision, inputs) = *decided;
-                if let Some(guards) = &mut guards {
-                    guards.take(&decision);
+            Ok(first) => {
+                take(first, &mut writer);
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "nobody waits for it, and to be ready at once is what costs"
+                )]
+                std::thread::sleep(GATHER_TIME);
+                while let Ok(next) = messages.try_recv() {
+                    take(next, &mut writer);
                 }
-                if let Some(writer) = &mut writer {
-                    writer.take(&decision, &inputs);
-                }
-            }
-            Ok(Message::Close(done)) => {
-                writer.iter_mut().for_each(Writer::flush);
-                let _ = done.send(());
             }
             Err(RecvTimeoutError::Timeout) => writer.iter_mut().for_each(Writer::flush),
             Err(RecvTimeoutError::Disconnected) => return writer.iter_mut().for_each(Writer::flush),

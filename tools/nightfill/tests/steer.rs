@@ -6,8 +6,11 @@
 )]
 
 use cdn_types::{
-    FillWindow,
-    api::v1::{FillStatus, Load},
+    FillWindow, OcaId,
+    api::v1::{
+        FillStatus, Load,
+        routes::{ApplianceRoutes, PeeringClass, RouteAttributes, RouteChanges, RouteGroup},
+    },
     time::Timestamp,
 };
 use serde_json::{Value, json};
@@ -160,6 +163,64 @@ async fn a_replay_tells_loads_and_what_moves() {
         text.contains("60 decisions changed")
             && text.contains("note: 60 decisions were made under another version"),
         "{text}"
+    );
+}
+
+/// What `oca-server routes --mrt` prints: one answer, everything, of the appliances whose configurations it was given.
+fn routes(dir: &Path, appliance: &str, prefix: &str) {
+    let group = RouteGroup {
+        attributes: RouteAttributes {
+            class: PeeringClass::Embedded,
+            as_path_len: 1,
+            neighbor_as: 64_500,
+            origin_as: Some(64_500),
+            med: None,
+            communities: vec![],
+            large_communities: vec![],
+        },
+        prefixes: vec![prefix.parse().unwrap()],
+    };
+    let told = RouteChanges {
+        generation: 1,
+        reset: true,
+        appliances: vec![ApplianceRoutes {
+            appliance: OcaId::new(appliance).unwrap(),
+            announced: vec![group],
+            withdrawn: vec![],
+        }],
+    };
+    let text = serde_json::to_string(&told).unwrap() + "\n";
+    fs::write(dir.join("routes.json"), text).unwrap();
+}
+
+#[tokio::test]
+async fn routes_of_a_dump_change_who_is_first() {
+    let dir = folder().await;
+    let told = |prefix: &str| -> Value {
+        routes(dir.path(), "par-1", prefix);
+        serde_json::from_str(&said(&replay(dir.path(), &["--routes", "routes.json", "--json"]))).unwrap()
+    };
+    // A route to half of the network beats the site's network for the whole of it; the log has its first address.
+    let report = told("192.0.2.0/25");
+    assert_eq!(report["changed_first"], 60);
+    let moved = &report["moves"][0];
+    assert_eq!(
+        (&moved["from"], &moved["to"], &moved["sessions"]),
+        (&json!("lon-1"), &json!("par-1"), &json!(20))
+    );
+    for other in ["192.0.2.128/25", "198.51.100.0/24"] {
+        assert_eq!(told(other)["changed_first"], 0, "{other}");
+    }
+    routes(dir.path(), "rom-1", "192.0.2.0/25");
+    let text = said(&replay(dir.path(), &["--routes", "routes.json"]));
+    assert!(
+        text.contains("0 decisions changed"),
+        "an appliance of another fleet: {text}"
+    );
+    let wrong = error(dir.path(), &["--routes", "fleet.json"]);
+    assert!(
+        wrong.contains("--routes fleet.json: not what GET /v1/routes?since=0 gives"),
+        "{wrong}"
     );
 }
 
