@@ -19,8 +19,9 @@ use axum::{
 };
 use cdn_types::{ObjectDigest, api::v1::ApplianceState, time::Timestamp};
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -44,7 +45,7 @@ pub struct Cdni {
     /// Keys of the upstream networks.
     pub keys: KeyFile,
     /// The last answer and the fleet that it is of: a table of a million networks is not cut anew for every question.
-    last: Mutex<Option<(Weak<Fleet>, Bytes)>>,
+    last: Mutex<Option<(Weak<Fleet>, Told)>>,
 }
 
 impl Cdni {
@@ -81,19 +82,30 @@ impl Cdni {
             .map_err(|why| Problem::unauthorized(format!("The bearer is not believed: {why}.")))
     }
 
-    fn text(&self, fleet: &Arc<Fleet>) -> Bytes {
+    fn told(&self, fleet: &Arc<Fleet>) -> Told {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, text)) = &*last
+        if let Some((of, told)) = &*last
             && of.upgrade().is_some_and(|of| Arc::ptr_eq(&of, fleet))
         {
-            return text.clone();
+            return told.clone();
         }
-        let advertisement = advertise(&fleet.index, self.config.dns);
-        let text =
-            Bytes::from(serde_json::to_vec(&advertisement).expect("names, numbers and networks are JSON"));
-        *last = Some((Arc::downgrade(fleet), text.clone()));
-        text
+        *last = None; // makes room: both are large
+        let text = Bytes::from(text(&fleet.index, self.config.dns));
+        let told = Told {
+            tag: format!("\"{}\"", ObjectDigest::of(&text).short()),
+            text,
+        };
+        *last = Some((Arc::downgrade(fleet), told.clone()));
+        told
     }
+}
+
+/// An answer.
+#[derive(Clone)]
+struct Told {
+    text: Bytes,
+    /// Its entity tag.
+    tag: String,
 }
 
 /// Handles the call.
@@ -106,13 +118,12 @@ pub async fn advertisement(
     };
     let caller = cdni.caller(&headers)?;
     let fleet = fleet(&shared)?;
-    let text = tokio::task::spawn_blocking(move || cdni.text(&fleet)).await;
-    let text = text.map_err(|_| Problem::nobody("The advertisement could not be made."))?;
+    let told = tokio::task::spawn_blocking(move || cdni.told(&fleet)).await;
+    let Told { text, tag } = told.map_err(|_| Problem::nobody("The advertisement could not be made."))?;
     tracing::debug!(%caller, bytes = text.len(), "advertised");
-    let digest = format!("\"{}\"", ObjectDigest::of(&text).short());
     let same = headers
         .get(header::IF_NONE_MATCH)
-        .is_some_and(|h| h == digest.as_str());
+        .is_some_and(|h| h == tag.as_str());
     let heads = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (
@@ -121,7 +132,7 @@ pub async fn advertisement(
         ),
         (
             header::ETAG,
-            HeaderValue::from_str(&digest).expect("hexadecimal digits in quotes are a header"),
+            HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes are a header"),
         ),
     ];
     Ok(match same {
@@ -130,18 +141,24 @@ pub async fn advertisement(
     })
 }
 
+/// What the fleet offers now, as JSON; `dns`: by names too.
+pub fn text(index: &Index, dns: bool) -> Vec<u8> {
+    let footprints = footprints(index);
+    serde_json::to_vec(&advertise(index, &footprints, dns)).expect("names, numbers and networks are JSON")
+}
+
 /// The whole (RFC 8008 §4: a list of base advertisement objects).
 #[derive(Debug, Serialize)]
-struct Advertisement {
-    capabilities: Vec<Capability>,
+struct Advertisement<'a> {
+    capabilities: Vec<Capability<'a>>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Capability {
+struct Capability<'a> {
     capability_type: &'static str,
     capability_value: Value,
-    footprints: Vec<Footprint>,
+    footprints: Vec<Footprint<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -170,19 +187,30 @@ struct Limit {
 /// RFC 8006 §4.2.2.2.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Footprint {
+struct Footprint<'a> {
     footprint_type: &'static str,
-    footprint_value: Vec<IpNet>,
+    footprint_value: Networks<'a>,
+}
+
+/// Networks of one family, by site; lent, since there may be a million.
+#[derive(Debug, Clone)]
+struct Networks<'a>(Vec<&'a [IpNet]>);
+
+impl Serialize for Networks<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.0.iter().copied().flatten())
+    }
 }
 
 /// What the fleet offers now. Egress is that of the appliances in service; the soft limit is where the policy calls them
 /// tight, the hard one where it calls them full. A site that has none offers nothing.
-fn advertise(index: &Index, dns: bool) -> Advertisement {
-    let sites: Vec<_> = footprints(index)
-        .into_iter()
-        .filter(|(site, _)| egress(index, *site) > 0)
-        .collect();
-    let all = of_networks(sites.iter().flat_map(|(_, networks)| networks));
+fn advertise<'a>(
+    index: &Index,
+    footprints: &'a BTreeMap<SiteIx, Vec<IpNet>>,
+    dns: bool,
+) -> Advertisement<'a> {
+    let sites = footprints.iter().filter(|(site, _)| egress(index, **site) > 0);
+    let all = of_networks(sites.clone().map(|(_, networks)| networks.as_slice()));
     let schemes = index.appliances().map(|(_, a)| a.base_url.starts_with("https"));
     let (secure, plain): (Vec<_>, Vec<_>) = schemes.partition(|secure| *secure);
     let protocols = [("http/1.1", plain.is_empty()), ("https/1.1", secure.is_empty())];
@@ -209,7 +237,7 @@ fn advertise(index: &Index, dns: bool) -> Advertisement {
             footprints: all.clone(),
         });
     let steps = &index.policy().headroom;
-    let limits = sites.iter().map(|(site, networks)| {
+    let limits = sites.map(|(site, networks)| {
         let of = |permille: u32| (u128::from(egress(index, *site)) * u128::from(permille) / 1000) as u64;
         Capability {
             capability_type: "FCI.CapacityLimits",
@@ -221,7 +249,7 @@ fn advertise(index: &Index, dns: bool) -> Advertisement {
                     maximum_soft: of(steps.tight_from),
                 }],
             },
-            footprints: of_networks(networks.iter()),
+            footprints: of_networks([networks.as_slice()].into_iter()),
         }
     });
     Advertisement {
@@ -236,14 +264,22 @@ fn egress(index: &Index, site: SiteIx) -> u64 {
     in_service.map(|a| a.weight * 1_000_000).sum()
 }
 
-fn of_networks<'a>(networks: impl Iterator<Item = &'a IpNet>) -> Vec<Footprint> {
-    let (v4, v6): (Vec<_>, Vec<_>) = networks.partition(|n| n.addr().is_ipv4());
+/// By family; the networks of a site have those of IPv4 first.
+fn of_networks<'a>(sites: impl Iterator<Item = &'a [IpNet]>) -> Vec<Footprint<'a>> {
+    let split = |site: &'a [IpNet]| site.split_at(site.partition_point(|n| n.addr().is_ipv4()));
+    let (v4, v6) = sites.map(split).unzip();
     [("ipv4cidr", v4), ("ipv6cidr", v6)]
+        .map(|(family, networks): (_, Vec<_>)| {
+            (
+                family,
+                networks.into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>(),
+            )
+        })
         .into_iter()
         .filter(|(_, networks)| !networks.is_empty())
-        .map(|(footprint_type, footprint_value)| Footprint {
+        .map(|(footprint_type, networks)| Footprint {
             footprint_type,
-            footprint_value,
+            footprint_value: Networks(networks),
         })
         .collect()
 }
