@@ -99,6 +99,8 @@ struct Making {
     routes: RouteBuilder,
     policy: Arc<Policy>,
     measured: Arc<Measured>,
+    /// The table before, kept for decisions under it that wait for the log.
+    measured_before: Arc<Measured>,
     circuits: Arc<Verdicts>,
     contested: Vec<Contested>,
 }
@@ -241,7 +243,7 @@ impl FleetState {
     pub fn set_measured(&self, measured: Measured) {
         let mut making = self.making();
         if *making.measured != measured {
-            making.measured = Arc::new(measured);
+            making.measured_before = std::mem::replace(&mut making.measured, Arc::new(measured));
             self.renew(&mut making);
         }
     }

@@ -1,9 +1,9 @@
 //! What a ranking reads beside fleet, routes and policy, as the log has it: measured throughput and circuits, whenever they
 //! have changed, before the first decision that was made under them.
 //!
-//! A decision brings along what it was made under, so that nothing is written that decided nothing, and the order of lines is
-//! that of decisions, whichever thread made them. A table is kept for the log by its users alone: a decision that has
-//! waited so long that its table is gone cannot be told, and is dropped.
+//! A decision brings along what it was made under, so that nothing is written that decided nothing, and the order of
+//! lines is that of decisions, whichever thread made them. A replaced table of throughput is kept while the next one is
+//! in use, for decisions that wait in the queue; one that has waited longer cannot be told, and is dropped.
 
 use super::record::Decision;
 use crate::fleet::FleetState;

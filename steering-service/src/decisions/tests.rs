@@ -246,10 +246,16 @@ fn a_decision_whose_table_is_gone_is_not_told_under_another() {
     let fleet = fleet();
     let mut teller = Teller::new(Arc::clone(&fleet));
     fleet.set_measured(measured(0));
-    let inputs = Inputs::of(&fleet.current().unwrap().index);
+    let inputs = || Inputs::of(&fleet.current().unwrap().index);
+    let (one, two) = (inputs(), inputs());
     fleet.set_measured(measured(1));
-    assert!(teller.tell(&decision(0), &inputs).is_err());
-    let inputs = Inputs::of(&fleet.current().unwrap().index);
+    assert!(
+        Teller::new(Arc::clone(&fleet)).tell(&decision(0), &one).is_ok(),
+        "one that was just replaced is kept"
+    );
+    fleet.set_measured(measured(2));
+    assert!(teller.tell(&decision(0), &two).is_err());
+    let inputs = inputs();
     assert!(
         teller
             .tell(&decision(1), &inputs)
