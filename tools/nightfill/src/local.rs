@@ -85,6 +85,8 @@ pub struct Layout {
     pub report_seconds: u64,
     /// Seconds between a player's steering calls.
     pub steering_ttl: u64,
+    /// More options of the steering service.
+    pub steering_more: Vec<String>,
     /// File of signing keys with the issuers [`STUDIO`] and [`FLEET`]: addresses are then signed by the one and fetches by
     /// the other, and appliances and origin ask for tokens.
     pub signing: Option<PathBuf>,
@@ -122,6 +124,7 @@ impl Layout {
             players: None,
             report_seconds: 1,
             steering_ttl: 5,
+            steering_more: Vec::new(),
             signing: None,
             sites: vec![
                 site("north", &["127.0.0.0/8", "10.1.0.0/16"])?,
@@ -473,6 +476,7 @@ async fn start_steering(layout: &Layout, client: &Client, control_url: &str) -> 
     if let Some(keys) = &keys {
         args.extend(["--signing-keys", keys, "--signing-issuer", STUDIO]);
     }
+    args.extend(layout.steering_more.iter().map(String::as_str));
     Program::start(
         "steering",
         &binary("steering-service")?,

@@ -2,11 +2,15 @@
 //! `tests/`; they start real programs and pull real cables.
 
 use anyhow::{Context, Result, ensure};
-use cdn_types::{PlanNumber, plan::Plan};
+use cdn_types::{
+    Bytes, ObjectDigest, PlanNumber,
+    api::v1::CatalogueObject,
+    plan::{AppliancePlan, FillSource, PLAN_FORMAT, Plan, PlanItem, SourceKind},
+};
 use nightfill::{
     browser::Browser,
     demo::day,
-    local::{Layout, LocalCdn, Net, program::binary},
+    local::{Layout, LocalCdn, Net, Place, program::binary},
 };
 use std::{
     fs::{self, File},
@@ -94,6 +98,52 @@ pub async fn filled(
     let number = cdn.plan(&day(1)).await?;
     cdn.until_filled(number, FILL_LIMIT).await?;
     Ok((cdn, number))
+}
+
+/// Everything everywhere, straight from the origin.
+pub async fn fill_everything(cdn: &LocalCdn) -> Result<()> {
+    let base_url = cdn.client.origin().await?.url;
+    let item = |o: CatalogueObject| PlanItem {
+        digest: o.digest,
+        size: o.size,
+        title: o.title,
+        path: o.path,
+        media_type: o.media_type,
+        from: vec![0],
+        expected: Bytes(0),
+        kept: false,
+    };
+    let objects = cdn.client.catalogue().await?.objects;
+    let items: Vec<PlanItem> = objects.into_iter().map(item).collect();
+    let part = |place: &Place| {
+        let site = cdn.layout.sites.iter().find(|s| s.id == place.site);
+        let site = site.context("a site of the layout")?;
+        Ok(AppliancePlan {
+            appliance: place.id.clone(),
+            site: site.id.clone(),
+            region: site.region.clone(),
+            window: site.window.clone(),
+            fill_rate: place.fill_rate,
+            sources: vec![FillSource {
+                kind: SourceKind::Origin,
+                appliance: None,
+                base_url: base_url.clone(),
+            }],
+            items: items.clone(),
+            drops: vec![],
+        })
+    };
+    let plan = Plan {
+        format: PLAN_FORMAT,
+        number: PlanNumber(1),
+        date: day(1).parse()?,
+        seed: 0,
+        inputs: ObjectDigest::of(b"everything everywhere"),
+        appliances: cdn.layout.places.iter().map(part).collect::<Result<_>>()?,
+    };
+    let number = replace_plan(cdn, &plan).await?;
+    cdn.until_filled(number, FILL_LIMIT).await?;
+    Ok(())
 }
 
 /// Publishes and activates `plan` under the next number.

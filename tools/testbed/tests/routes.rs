@@ -2,14 +2,9 @@
 //! viewers are sent elsewhere when a route goes.
 
 use anyhow::{Context, Result, bail, ensure};
-use cdn_types::{
-    Bytes, ObjectDigest, PlanNumber,
-    plan::{AppliancePlan, FillSource, PLAN_FORMAT, Plan, PlanItem, SourceKind},
-};
 use nightfill::{
     coverage,
-    demo::day,
-    local::{Layout, LocalCdn, Net, Place},
+    local::{Layout, LocalCdn, Net},
     progress::Progress,
     publish::publish,
 };
@@ -20,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use testbed::{FILL_LIMIT, PAGE_LIMIT, init, media, replace_plan};
+use testbed::{PAGE_LIMIT, fill_everything, init, media};
 
 /// In the networks that both routers announce, and in no site's.
 const VIEWER: &str = "11.2.3.9";
@@ -107,52 +102,6 @@ fn layout(dir: &Path) -> Result<Layout> {
     Ok(layout)
 }
 
-/// Everything everywhere, straight from the origin.
-async fn fill(cdn: &LocalCdn) -> Result<()> {
-    let base_url = cdn.client.origin().await?.url;
-    let item = |o: cdn_types::api::v1::CatalogueObject| PlanItem {
-        digest: o.digest,
-        size: o.size,
-        title: o.title,
-        path: o.path,
-        media_type: o.media_type,
-        from: vec![0],
-        expected: Bytes(0),
-        kept: false,
-    };
-    let objects = cdn.client.catalogue().await?.objects;
-    let items: Vec<PlanItem> = objects.into_iter().map(item).collect();
-    let part = |place: &Place| {
-        let site = cdn.layout.sites.iter().find(|s| s.id == place.site);
-        let site = site.context("a site of the layout")?;
-        Ok(AppliancePlan {
-            appliance: place.id.clone(),
-            site: site.id.clone(),
-            region: site.region.clone(),
-            window: site.window.clone(),
-            fill_rate: place.fill_rate,
-            sources: vec![FillSource {
-                kind: SourceKind::Origin,
-                appliance: None,
-                base_url: base_url.clone(),
-            }],
-            items: items.clone(),
-            drops: vec![],
-        })
-    };
-    let plan = Plan {
-        format: PLAN_FORMAT,
-        number: PlanNumber(1),
-        date: day(1).parse()?,
-        seed: 0,
-        inputs: ObjectDigest::of(b"everything everywhere"),
-        appliances: cdn.layout.places.iter().map(part).collect::<Result<_>>()?,
-    };
-    let number = replace_plan(cdn, &plan).await?;
-    cdn.until_filled(number, FILL_LIMIT).await?;
-    Ok(())
-}
-
 async fn get(url: &str) -> Result<Value> {
     Ok(reqwest::get(url).await?.json().await?)
 }
@@ -206,7 +155,7 @@ async fn start(dir: &Path) -> Result<(LocalCdn, String)> {
     let titles = media(&PathBuf::from(env!("CARGO_TARGET_TMPDIR")))?;
     let cdn = LocalCdn::start(layout(dir)?).await?;
     publish(&titles[1], &cdn.client, None, &Progress::Silent).await?;
-    fill(&cdn).await?;
+    fill_everything(&cdn).await?;
     let rank = format!("{}/v1/rank?asset=short&explain=1&client=", cdn.steering.url()?);
     Ok((cdn, rank))
 }
