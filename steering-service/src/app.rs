@@ -235,11 +235,11 @@ impl App {
             }
         };
         server::serve(listener, self.config.proxy_protocol, shared, stop).await;
-        self.decisions.close().await;
         for task in tasks.forever {
             task.abort();
             let _ = task.await; // drops the sender of snapshot texts, which lets the cache finish
         }
+        self.decisions.close().await; // once no door makes any more, DNS among them
         if let Some(cache) = tasks.cache {
             let _ = cache.await;
         }

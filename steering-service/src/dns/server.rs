@@ -129,19 +129,17 @@ impl Answers {
                 }
             };
             let message = &message[..len];
-            let answer = match &mut limiter {
-                None => self.answer(message, peer.ip(), "udp"),
-                Some(limiter) => match limiter.take(peer.ip(), began.elapsed().as_secs_f64()) {
-                    Verdict::Answer => self.answer(message, peer.ip(), "udp"),
-                    Verdict::Cut => {
-                        limited[0].inc();
-                        cut(message)
-                    }
-                    Verdict::Drop => {
-                        limited[1].inc();
-                        None
-                    }
-                },
+            let take = |limiter: &mut Limiter| limiter.take(peer.ip(), began.elapsed().as_secs_f64());
+            let answer = match limiter.as_mut().map_or(Verdict::Answer, take) {
+                Verdict::Answer => self.answer(message, peer.ip(), "udp"),
+                Verdict::Cut => {
+                    limited[0].inc();
+                    cut(message)
+                }
+                Verdict::Drop => {
+                    limited[1].inc();
+                    None
+                }
             };
             if let Some(answer) = answer
                 && let Err(error) = socket.send_to(&answer, peer).await
