@@ -6,9 +6,9 @@ pub use forecast::{
     ExplainArgs, ForecastArgs, Method, MethodArgs, PastArgs, PredictArgs, ServiceArgs, TrainArgs,
 };
 
-use crate::nights::Setup;
+use crate::{error::PlannerError, history::engine::Engine, nights::Setup};
 use cdn_types::{BitsPerSecond, Bytes, Hour, PlanNumber, RegionId, TitleId, time::Date};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use fill_core::{evaluate::replay::Cell, halves::Half};
 use std::path::PathBuf;
 
@@ -134,6 +134,48 @@ pub struct FeaturesArgs {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Who computes.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Who computes what is asked of the history.
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    /// The engine that SQL over the history runs on.
+    #[arg(long, value_enum, default_value_t = EngineName::Local)]
+    pub engine: EngineName,
+    /// The Ballista scheduler, e.g. `df://scheduler.example:50050`. Its executors must see the history's folder under the same path.
+    #[arg(long, value_name = "URL")]
+    pub scheduler: Option<String>,
+}
+
+/// Engines to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// DataFusion in this process.
+    Local,
+    /// A Ballista cluster.
+    Ballista,
+}
+
+impl EngineArgs {
+    /// The engine.
+    ///
+    /// # Errors
+    /// A scheduler without Ballista, or Ballista without a scheduler.
+    pub fn engine(&self) -> Result<Engine, PlannerError> {
+        match (self.engine, &self.scheduler) {
+            (EngineName::Local, None) => Ok(Engine::Local),
+            (EngineName::Ballista, Some(url)) => Ok(Engine::Ballista(url.clone())),
+            (EngineName::Local, Some(_)) => Err(PlannerError::Usage(
+                "--scheduler is for --engine ballista; give that too, or leave it out".into(),
+            )),
+            (EngineName::Ballista, None) => Err(PlannerError::Usage(
+                "--engine ballista needs --scheduler URL, e.g. df://scheduler.example:50050".into(),
+            )),
+        }
+    }
 }
 
 /// What to evaluate on.
@@ -291,6 +333,9 @@ pub struct PlanArgs {
     /// Demand history kept by `fill-planner history add`, instead of files.
     #[arg(long, value_name = "DIR", conflicts_with = "demand")]
     pub history: Option<PathBuf>,
+    /// Who computes what is asked of the history.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// The catalogue: JSON as GET /v1/catalogue gives it, or a table (CSV, Parquet).
     #[arg(long)]
     pub catalog: PathBuf,

@@ -8,8 +8,11 @@
 //! A day that is added again replaces what there was of it, region by region: to add twice changes nothing.
 
 pub mod command;
+pub mod engine;
 mod partition;
 pub mod sql;
+
+use engine::Engine;
 
 use cdn_types::{RegionId, api::v1::DemandRow, time::Date};
 use std::{
@@ -45,6 +48,9 @@ pub enum HistoryError {
         /// Why.
         source: Box<datafusion::error::DataFusionError>,
     },
+    /// The engine cannot be used.
+    #[error("{0}")]
+    Engine(String),
     /// What a query answers is not what was asked for.
     #[error("{}: {what}; remove the file that holds it and add its day again", .dir.display())]
     Content {
@@ -59,12 +65,20 @@ pub enum HistoryError {
 #[derive(Debug, Clone)]
 pub struct HistoryStore {
     dir: PathBuf,
+    engine: Engine,
 }
 
 impl HistoryStore {
     /// In this folder, which is made when something is added.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self {
+            dir: dir.to_owned(),
+            engine: Engine::Local,
+        }
+    }
+    /// The same history, asked by another engine.
+    pub fn on(self, engine: Engine) -> Self {
+        Self { engine, ..self }
     }
 
     /// Its folder.

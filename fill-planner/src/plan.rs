@@ -5,7 +5,7 @@ use crate::{
     diff,
     error::PlannerError,
     forecast,
-    history::HistoryStore,
+    history::{HistoryStore, engine::Engine},
     load, output,
     spread::Threads,
 };
@@ -20,9 +20,17 @@ pub fn plan(args: &PlanArgs) -> Result<(), PlannerError> {
         Some(file) => Some(load::json(file, "a plan as fill-planner writes it")?),
         None => None,
     };
-    let history = match &args.history {
-        Some(dir) => crate::run::runtime()?.block_on(HistoryStore::new(dir).before(args.date))?,
-        None => {
+    let history = match (&args.history, args.engine.engine()?) {
+        (Some(dir), engine) => {
+            let store = HistoryStore::new(dir).on(engine);
+            crate::run::runtime()?.block_on(store.before(args.date))?
+        }
+        (None, Engine::Ballista(_)) => {
+            return Err(PlannerError::Usage(
+                "--engine ballista asks a history: give --history DIR instead of --demand".into(),
+            ));
+        }
+        (None, Engine::Local) => {
             let mut rows = Vec::new();
             for file in &args.demand {
                 rows.append(&mut load::demand(file)?);

@@ -34,7 +34,7 @@ pub fn history(command: &HistoryCommand) -> Result<(), PlannerError> {
 
 /// Writes the features of a day to plan as Parquet.
 pub fn features(args: &FeaturesArgs) -> Result<(), PlannerError> {
-    let store = HistoryStore::new(&args.store);
+    let store = HistoryStore::new(&args.store).on(args.engine.engine()?);
     let runtime = crate::run::runtime()?;
     let batches = runtime.block_on(store.features(args.date))?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();

@@ -1,7 +1,7 @@
 //! Questions to the history, as SQL on DataFusion. The statements are files of their own beside this one; `{planned}` and the like are
 //! dates and whole numbers that were parsed as such, so nothing that anybody typed reaches a statement.
 
-use super::{HistoryError, HistoryStore, partition};
+use super::{HistoryError, HistoryStore, engine::Engine, partition};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     compute::cast,
@@ -11,7 +11,6 @@ use cdn_types::{Bytes, Hour, ObjectDigest, RegionId, api::v1::DemandRow, time::D
 use datafusion::{
     datasource::{file_format::parquet::ParquetFormat, listing::ListingOptions},
     execution::context::SessionContext,
-    prelude::SessionConfig,
 };
 use fill_core::{
     History,
@@ -103,7 +102,7 @@ impl HistoryStore {
 
     /// A session that knows the history as the table `demand`.
     async fn session(&self) -> Result<SessionContext, HistoryError> {
-        let session = SessionContext::new_with_config(SessionConfig::new());
+        let session = self.engine.session().await?;
         let columns = ["day", "region"].map(|name| (name.to_owned(), DataType::Utf8));
         let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
             .with_file_extension("demand.parquet")
@@ -125,6 +124,12 @@ impl HistoryStore {
     }
 
     fn wrong(&self, source: datafusion::error::DataFusionError) -> HistoryError {
+        if let Engine::Ballista(scheduler) = &self.engine {
+            let dir = self.dir.display();
+            return HistoryError::Engine(format!(
+                "the Ballista cluster at {scheduler} has not answered for {dir}: {source}; every executor must see that folder under this path"
+            ));
+        }
         HistoryError::Query {
             dir: self.dir.clone(),
             source: Box::new(source),

@@ -67,6 +67,23 @@ fn dry_run_prints_the_changes_and_writes_nothing() {
 }
 
 #[test]
+fn an_engine_that_cannot_be_used_is_named() {
+    let files = Files::new(&World::new(SHAPE));
+    for (more, text) in [
+        (&["--engine", "ballista"][..], "needs --scheduler URL"),
+        (&["--scheduler", "df://127.0.0.1:9"], "is for --engine ballista"),
+        (
+            &["--engine", "ballista", "--scheduler", "df://127.0.0.1:9"],
+            "give --history DIR",
+        ),
+    ] {
+        let out = files.plan(&[&["--out", "one"], more].concat());
+        assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+        assert!(stderr(&out).contains(text), "{}", stderr(&out));
+    }
+}
+
+#[test]
 fn a_policy_is_obeyed_and_its_mistakes_are_named() {
     let world = World::new(SHAPE);
     let files = Files::new(&world);
