@@ -14,6 +14,7 @@ pub mod profile;
 pub mod time;
 pub mod title;
 pub mod units;
+pub mod viewers;
 pub mod window;
 
 pub use digest::{BLOCK_SIZE, Digester, ObjectDigest};

@@ -11,6 +11,7 @@ use crate::{
     secret::Secret,
     server,
     store::{Store, TokenRow},
+    viewers::SharedViewers,
 };
 use anyhow::Context;
 use bytes::Bytes;
@@ -40,6 +41,7 @@ pub type Shared = Arc<App>;
 pub struct App {
     registry: Arc<Registry>,
     rib: SharedRib,
+    viewers: SharedViewers,
     origin: Origin,
     metrics: Arc<Metrics>,
     steering_url: Option<String>,
@@ -59,6 +61,10 @@ impl App {
     /// The routes that appliances hear.
     pub fn rib(&self) -> &SharedRib {
         &self.rib
+    }
+    /// What appliances saw of their viewers.
+    pub fn viewers(&self) -> &SharedViewers {
+        &self.viewers
     }
     /// The database, for reading.
     pub fn store(&self) -> &Store {
@@ -142,6 +148,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let app = Arc::new(App {
         registry: Arc::clone(&registry),
         rib: SharedRib::new(first_generation),
+        viewers: SharedViewers::new(first_generation),
         origin,
         metrics,
         steering_url: config.steering_url,

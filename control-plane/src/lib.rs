@@ -24,3 +24,4 @@ mod routes;
 mod secret;
 mod server;
 mod store;
+mod viewers;

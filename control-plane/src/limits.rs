@@ -24,6 +24,14 @@ pub const ROUTE_BODY: usize = 16 * 1024 * 1024;
 pub const APPLIANCE_ROUTES: usize = 2_000_000;
 /// Changes of routes that are remembered for those who ask for changes: 8 MB; who is further behind gets everything.
 pub const ROUTE_CHANGES: usize = 250_000;
+/// Bytes of a batch of what an appliance saw of viewers: 4,096 networks in twelve steps, and twice 8,192 sessions.
+pub const VIEWER_BODY: usize = 2 * 1024 * 1024;
+/// Time for which what appliances saw of viewers is kept for those who ask for it: steering asks at once.
+pub const VIEWERS_KEPT: Duration = Duration::from_secs(60);
+/// Entries of it that are kept, over all appliances: some 30 MB at most, of which sessions need 8 bytes, networks 80.
+pub const VIEWER_ITEMS: usize = 500_000;
+/// Batches of it that are kept: thousands of appliances, each once in a second or two.
+pub const VIEWER_REPORTS: usize = 100_000;
 /// Conditions of one appliance that are kept.
 pub const CONDITIONS: usize = 64;
 /// Characters of a text for people from outside that are kept.

@@ -66,6 +66,22 @@ pub const METRICS: &[Metric] = &[
         help: "Routes that appliances hear by BGP, as far as they have told.",
     },
     Metric {
+        name: "nightfill_control_viewer_batches_total",
+        kind: Kind::Counter,
+        unit: "batches",
+        labels: &["result"],
+        stability: Stability::Experimental,
+        help: "Batches of what appliances saw of their viewers: taken, repeated, former (of a run that another has followed).",
+    },
+    Metric {
+        name: "nightfill_control_viewer_items",
+        kind: Kind::Gauge,
+        unit: "entries",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Networks and sessions in what is kept of that, for a minute at most.",
+    },
+    Metric {
         name: "nightfill_control_demand_counts_total",
         kind: Kind::Counter,
         unit: "rows",

@@ -13,6 +13,7 @@ mod sites;
 mod steering;
 mod titles;
 mod tokens;
+mod viewers;
 
 use crate::{app::Shared, linger, openapi, pages, problem::ApiProblem};
 use axum::{
@@ -48,6 +49,8 @@ pub fn router() -> (Router<Shared>, OpenApi) {
         .routes(routes!(bgp::tell))
         .routes(routes!(bgp::changes))
         .routes(routes!(bgp::check_sites))
+        .routes(routes!(viewers::tell))
+        .routes(routes!(viewers::news))
         .routes(routes!(appliances::drain))
         .routes(routes!(appliances::undrain))
         .routes(routes!(plans::list, plans::publish))

@@ -15,6 +15,7 @@
 //! | `POST /v1/appliances/{id}/report` | that appliance | [`Report`] → [`ReportAnswer`] |
 //! | `GET /v1/appliances/{id}/plan?wait=S` | any | → [`PlanPart`], `ETag`, 304 when `S` seconds pass without news |
 //! | `POST /v1/appliances/{id}/routes` | that appliance | [`RouteBatch`](routes::RouteBatch) → [`RouteBatchAnswer`](routes::RouteBatchAnswer) |
+//! | `POST /v1/appliances/{id}/viewers` | that appliance | [`ViewerBatch`](viewers::ViewerBatch) → [`ViewerBatchAnswer`](viewers::ViewerBatchAnswer) |
 //! | `POST /v1/appliances/{id}/drain`, `…/undrain` | admin | → [`ApplianceView`] |
 //! | `GET /v1/appliances` | any | → `Vec<ApplianceView>` |
 //! | `POST /v1/plans`, `POST /v1/plans/{n}/activate` | planner | [`Plan`](crate::plan::Plan) → [`PlanSummary`]; 409 when stale |
@@ -24,6 +25,7 @@
 //! | `GET /v1/fleet?wait=S` | any | → [`FleetSnapshot`], `ETag`, 304 as above |
 //! | `GET /v1/routes?since=G&wait=S` | any | → [`RouteChanges`](routes::RouteChanges) since generation `G` (0 = all), waiting up to `S` seconds for any |
 //! | `GET /v1/routes/check` | any | → `Vec<`[`SiteRouteCheck`](routes::SiteRouteCheck)`>`: appliances of a site that hear different prefixes |
+//! | `GET /v1/viewers?since=G&wait=S` | any | → [`ViewerNews`](viewers::ViewerNews): what appliances saw of viewers since generation `G` (0 = the last minute) |
 //! | `POST /v1/demand` | planner | `Vec<DemandRow>` (history import) → [`Imported`] |
 //! | `GET /v1/demand?from=H&to=H` | any | → `Vec<DemandRow>`, `from` ≤ hour < `to` |
 //! | `POST /v1/steering/report` | service | [`SteeringReport`] → 204 |
@@ -58,6 +60,7 @@ macro_rules! wire {
 }
 
 pub mod routes;
+pub mod viewers;
 
 wire! {
     /// RFC 9457 problem details.

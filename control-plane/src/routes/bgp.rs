@@ -85,15 +85,15 @@ fn check(batch: &RouteBatch) -> Result<(), Refusal> {
     }
 }
 
-/// Since when changes are asked for.
+/// Since when news is asked for.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Since {
-    /// Generation of the last answer; 0 for everything.
+    /// Generation of the last answer; 0 for all that there is.
     #[serde(default)]
     pub since: u64,
-    /// Seconds to wait for a change; cut to 60.
+    /// Seconds to wait for news; cut to 60.
     #[serde(default)]
     pub wait: u64,
 }

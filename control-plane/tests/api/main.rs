@@ -15,3 +15,4 @@ mod reports;
 mod roles;
 mod routes;
 mod titles;
+mod viewers;

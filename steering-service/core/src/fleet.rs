@@ -106,6 +106,13 @@ pub struct Appliance {
     pub(crate) seed: Seed,
 }
 
+impl Appliance {
+    /// Its id as a number, for tables.
+    pub fn number(&self) -> u64 {
+        self.seed.number()
+    }
+}
+
 /// One site.
 #[derive(Debug, Clone)]
 pub struct Site {

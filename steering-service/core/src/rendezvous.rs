@@ -19,6 +19,10 @@ impl Seed {
         first.copy_from_slice(&digest.as_bytes()[..8]);
         Self(u64::from_le_bytes(first))
     }
+    /// As a number, for tables.
+    pub fn number(self) -> u64 {
+        self.0
+    }
     /// This name together with a number.
     pub fn with(self, number: u64) -> Self {
         Self(mix(self.0 ^ mix(number)))

@@ -7,46 +7,23 @@
 pub mod told;
 
 use crate::rendezvous::Seed;
-use cdn_types::OcaId;
+use cdn_types::{
+    OcaId,
+    viewers::{Network, STEPS},
+};
 use foldhash::fast::FixedState;
 use std::{collections::HashMap, net::IpAddr};
+
+pub use cdn_types::viewers::{from, step};
 
 /// Seconds in which what was measured loses half its weight.
 pub const HALF_LIFE_SECONDS: f64 = 1800.0;
 /// Weight below which nothing is claimed: fewer fresh samples than this say little.
 pub const LEAST_WEIGHT: f32 = 3.0;
-/// Steps of the histogram.
-const STEPS: usize = 12;
-/// Upper end of the lowest step in bit/s; every further one is twice as high.
-const LOWEST: u64 = 500_000;
 /// Seconds between two searches for networks to forget, however many samples ask for room.
 const SWEEP_SECONDS: f64 = 60.0;
 /// Appliances that are followed for one network: more than a list names.
 const PER_NETWORK: usize = 16;
-
-/// A network of the size that throughput is gathered for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Network(u64);
-
-impl Network {
-    pub fn of(client: IpAddr) -> Self {
-        match client.to_canonical() {
-            IpAddr::V4(a) => Self(1 << 63 | u64::from(u32::from(a) >> 8)),
-            IpAddr::V6(a) => Self((u128::from(a) >> 80) as u64),
-        }
-    }
-}
-
-/// Least throughput of a step in bit/s.
-pub fn from(step: u8) -> u64 {
-    if step == 0 { 0 } else { LOWEST << step }
-}
-
-/// The step of a throughput in bit/s.
-pub fn step(bits_per_second: u64) -> u8 {
-    let over = (bits_per_second / LOWEST).max(1);
-    (over.ilog2() as usize).min(STEPS - 1) as u8
-}
 
 #[derive(Debug, Clone)]
 struct Estimate {
@@ -58,8 +35,7 @@ struct Estimate {
 
 impl Estimate {
     fn fade(&mut self, now: f64) {
-        let passed = (now - self.at).max(0.0);
-        let factor = 0.5f64.powf(passed / HALF_LIFE_SECONDS) as f32;
+        let factor = faded(now - self.at) as f32;
         for weight in &mut self.weights {
             *weight *= factor;
         }
@@ -80,6 +56,11 @@ impl Estimate {
         };
         self.weights.iter().position(half).map(|step| step as u8)
     }
+}
+
+/// What is left of a weight of 1 after so many seconds.
+pub fn faded(seconds: f64) -> f64 {
+    0.5f64.powf(seconds.max(0.0) / HALF_LIFE_SECONDS)
 }
 
 /// Takes samples in, within a limit of networks.
@@ -103,7 +84,11 @@ impl Throughput {
 
     /// A client's throughput from an appliance, at `now` in seconds on any clock that does not go back.
     pub fn sample(&mut self, client: IpAddr, appliance: &OcaId, bits_per_second: u64, now: f64) {
-        let network = Network::of(client);
+        self.samples(Network::of(client), appliance, step(bits_per_second), 1.0, now);
+    }
+
+    /// A step of throughput that clients of a network had, with the weight of so many samples; see [`faded`] for older ones.
+    pub fn samples(&mut self, network: Network, appliance: &OcaId, step: u8, weight: f64, now: f64) {
         if self.networks.len() >= self.limit && !self.networks.contains_key(&network) {
             if now - self.swept >= SWEEP_SECONDS {
                 self.forget_faded(now);
@@ -119,7 +104,7 @@ impl Throughput {
             None => place(list, appliance, now),
         };
         list[at].fade(now);
-        list[at].weights[usize::from(step(bits_per_second))] += 1.0;
+        list[at].weights[usize::from(step).min(STEPS - 1)] += weight as f32;
     }
 
     /// What is known at `now`, for rankings.
@@ -222,18 +207,6 @@ mod tests {
     }
 
     #[test]
-    fn steps_double() {
-        assert_eq!(
-            [0, 499_999, 500_000, 999_999, 1_000_000, 4_000_000].map(step),
-            [0, 0, 0, 0, 1, 3]
-        );
-        assert_eq!(step(u64::MAX), STEPS as u8 - 1);
-        for at in 1..STEPS as u8 {
-            assert_eq!((step(from(at)), step(from(at) - 1)), (at, at - 1));
-        }
-    }
-
-    #[test]
     fn the_median_withstands_a_few_and_follows_the_many() {
         let mut t = Throughput::new(10);
         t.sample(client(1), &oca(1), 20_000_000, 0.0);
@@ -255,6 +228,31 @@ mod tests {
         );
         assert!(known(&mut t, 20.0 * HALF_LIFE_SECONDS).is_empty());
         assert!(t.is_empty(), "what has faded takes no memory");
+    }
+
+    #[test]
+    fn a_report_of_many_weighs_as_much_as_many_reports_did_then() {
+        let network = Network::of(client(1));
+        let mut t = Throughput::new(10);
+        let (fast, slow) = (step(20_000_000), step(2_000_000));
+        t.samples(network, &oca(1), fast, 4.0, HALF_LIFE_SECONDS);
+        for _ in 0..3 {
+            t.sample(client(1), &oca(1), 2_000_000, HALF_LIFE_SECONDS);
+        }
+        assert_eq!(known(&mut t, HALF_LIFE_SECONDS), [fast]);
+        let mut t = Throughput::new(10);
+        t.samples(
+            network,
+            &oca(1),
+            fast,
+            4.0 * faded(HALF_LIFE_SECONDS),
+            HALF_LIFE_SECONDS,
+        );
+        for _ in 0..3 {
+            t.sample(client(1), &oca(1), 2_000_000, HALF_LIFE_SECONDS);
+        }
+        assert_eq!(known(&mut t, HALF_LIFE_SECONDS), [slow]);
+        t.samples(network, &oca(1), u8::MAX, 1.0, HALF_LIFE_SECONDS); // another release's step
     }
 
     #[test]

@@ -10,9 +10,8 @@ use crate::{
     fleet::{Appliance, FleetIndex},
     policy::circuit::CircuitPolicy,
     rendezvous::Seed,
-    throughput::Network,
 };
-use cdn_types::{OcaId, SiteId, api::v1::ApplianceState};
+use cdn_types::{OcaId, SiteId, api::v1::ApplianceState, viewers::Network};
 use foldhash::fast::FixedState;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

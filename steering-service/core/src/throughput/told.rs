@@ -9,7 +9,7 @@ use crate::{
 };
 use cdn_types::OcaId;
 use foldhash::fast::FixedState;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 
 /// Steps of the appliances that are known to have served a network.
@@ -68,16 +68,6 @@ impl Measured {
     }
 }
 
-impl From<Network> for IpNet {
-    fn from(Network(bits): Network) -> Self {
-        // The lengths are within their families.
-        match bits >> 63 {
-            0 => Ipv6Net::new_assert((u128::from(bits) << 80).into(), 48).into(),
-            _ => Ipv4Net::new_assert(((bits as u32) << 8).into(), 24).into(),
-        }
-    }
-}
-
 impl Verdicts {
     /// Appliances of which something else is said than `before`.
     pub fn changes<'a>(
@@ -118,20 +108,6 @@ mod tests {
     fn names(count: u8) -> Names {
         let all = (0..count).map(|n| (Seed::of("appliance", oca(n).as_str()), oca(n)));
         Names(all.collect())
-    }
-
-    #[test]
-    fn networks_have_their_names() {
-        for (client, net) in [
-            ("198.51.100.7", "198.51.100.0/24"),
-            ("::ffff:198.51.100.7", "198.51.100.0/24"),
-            ("255.255.255.255", "255.255.255.0/24"),
-            ("2001:db8:7:1::9", "2001:db8:7::/48"),
-            ("ffff:ffff:ffff:ffff::", "ffff:ffff:ffff::/48"),
-        ] {
-            let network = Network::of(client.parse().unwrap());
-            assert_eq!(IpNet::from(network).to_string(), net);
-        }
     }
 
     proptest! {
