@@ -12,9 +12,11 @@ use cdn_types::{
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use oca_core::{
+    cmcd::Wishes,
     decision::{Representation, decide},
     range::select,
     request::{Fields, Method},
+    viewers::{Sighting, recent::Recent},
 };
 use oca_server::{
     namespace::Namespace,
@@ -46,6 +48,39 @@ fn ranges(c: &mut Criterion) {
             b.iter(|| select(black_box(field.as_bytes()), 1 << 32, 16));
         });
     }
+    group.finish();
+}
+
+/// What a request with CMCD costs: reading it, and the look whether its session is to be told of.
+fn viewers(c: &mut Criterion) {
+    let said = |n: usize| {
+        let mut wishes = Wishes::default();
+        wishes.take(&format!(
+            "bl=21300,br=3200,mtp=25400,ot=v,rtp=15000,sid=\"6e2fb550-c457-11e9-bb97-{n:012}\""
+        ));
+        wishes
+    };
+    let viewer: IpAddr = "192.0.2.7".parse().expect("an address");
+    let mut group = c.benchmark_group("cmcd");
+    group.throughput(Throughput::Elements(1));
+    let text = "bl=21300,br=3200,cid=\"faec5fc2-ac30-11ea-bb37-0242ac130002\",d=4004,dl=21300,mtp=25400,ot=v,rtp=15000,\
+        sf=h,sid=\"6e2fb550-c457-11e9-bb97-0800200c9a66\",st=v,tb=6000";
+    group.bench_function("read", |b| {
+        b.iter(|| {
+            let mut wishes = Wishes::default();
+            wishes.take(black_box(text));
+            wishes
+        });
+    });
+    let sessions: Vec<Wishes> = (0..2048).map(said).collect();
+    let (mut recent, mut n) = (Recent::default(), 0usize);
+    group.bench_function("session looked up, of 2,048", |b| {
+        b.iter(|| {
+            n = n.wrapping_mul(5).wrapping_add(12_345);
+            let seen = Sighting::of(black_box(&sessions[(n >> 8) % 2048]), black_box(viewer));
+            seen.is_some_and(|s| recent.is_due(s.session, 1))
+        });
+    });
     group.finish();
 }
 
@@ -267,5 +302,5 @@ fn plans(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ranges, decisions, look_ups, rankings, plans);
+criterion_group!(benches, ranges, decisions, viewers, look_ups, rankings, plans);
 criterion_main!(benches);

@@ -23,6 +23,7 @@ use crate::{
     store::{self, Budget, Store, keeper::Keeper},
     traffic::Traffic,
     upgrade::{self, Own, Program, Times, Upgrader, Upgrades, Writer},
+    viewers::{Viewers, publish::Publisher},
 };
 use anyhow::{Context, anyhow, bail};
 use cdn_types::{
@@ -253,6 +254,7 @@ struct Appliance {
     drain: Drain,
     store: Arc<Store>,
     traffic: Arc<Traffic>,
+    viewers: Arc<Viewers>,
     plans: Plans,
     fetched: Arc<AtomicU64>,
     fetcher: Fetcher,
@@ -329,8 +331,12 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         .map(Signing::load)
         .transpose()?
         .map(Arc::new);
+    let viewers = Arc::new(Viewers::new(settled.workers));
     let mut server = Server::start(
-        server_config(&settled, signing.clone(), metrics.clone()),
+        ServerConfig {
+            viewers: Some(viewers.clone()),
+            ..server_config(&settled, signing.clone(), metrics.clone())
+        },
         &mut handed,
         namespace,
         traffic.clone(),
@@ -374,6 +380,7 @@ async fn start_and_serve(settled: Settled, pid_file: Option<&Path>) -> anyhow::R
         drain: drain.clone(),
         store,
         traffic,
+        viewers,
         presence,
         config,
     };
@@ -423,6 +430,7 @@ fn server_config(settled: &Settled, signing: Option<Arc<Signing>>, metrics: Arc<
         signing,
         access_log: AccessLogTarget::parse(&config.access_log),
         metrics,
+        viewers: None,
     }
 }
 
@@ -499,8 +507,16 @@ impl Appliance {
             fetched: self.fetched,
             conditions: self.conditions,
             drain: self.drain.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let publisher = Publisher {
+            viewers: self.viewers,
+            control: self.control.clone(),
+            identity: identity.clone(),
+            boot: boot.clone(),
             metrics: self.metrics,
         };
+        tokio::spawn(publisher.run(self.drain.clone()));
         if let Some(speaker) = self.bgp {
             let (control, drain) = (self.control.clone(), self.drain.clone());
             tokio::spawn(publish::run(

@@ -9,6 +9,7 @@ use cdn_types::{
     api::v1::{
         JoinAnswer, JoinRequest, ObjectInfo, PlanPart, Problem, Report, ReportAnswer, Site,
         routes::{RouteBatch, RouteBatchAnswer},
+        viewers::{ViewerBatch, ViewerBatchAnswer},
     },
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
@@ -19,6 +20,8 @@ use std::{fs, io, path::Path, time::Duration};
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Longest wait for an answer, apart from what a long poll adds.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// The same for what is seen of viewers, which is worth little later.
+const VIEWERS_TIME: Duration = Duration::from_secs(5);
 /// Seconds that the plan's long poll asks the control plane to hold on.
 const PLAN_WAIT_SECONDS: u64 = 30;
 /// Largest answer that is read: a plan part of half a million items.
@@ -164,6 +167,17 @@ impl Control {
         let url = format!("{}/v1/appliances/{}/routes", self.base, me.appliance);
         let call = self.client.post(url).bearer_auth(&me.token).json(batch);
         self.answer(call.timeout(ANSWER_TIME)).await
+    }
+
+    /// Tells what was seen of viewers.
+    pub async fn viewers(
+        &self,
+        me: &Identity,
+        batch: &ViewerBatch,
+    ) -> Result<ViewerBatchAnswer, ControlError> {
+        let url = format!("{}/v1/appliances/{}/viewers", self.base, me.appliance);
+        let call = self.client.post(url).bearer_auth(&me.token).json(batch);
+        self.answer(call.timeout(VIEWERS_TIME)).await
     }
 
     /// Asks for an object's block digests.

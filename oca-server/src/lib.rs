@@ -41,4 +41,5 @@ mod sys;
 pub mod tls;
 pub mod traffic;
 pub mod upgrade;
+pub mod viewers;
 mod worker;

@@ -399,6 +399,38 @@ pub const METRICS: &[Metric] = &[
         stability: Stability::Experimental,
         help: "Batches of route changes for the control plane, by result (acknowledged, failed)",
     },
+    Metric {
+        name: "oca_viewer_sessions_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &["event"],
+        stability: Stability::Experimental,
+        help: "Sessions with CMCD: began here, arrived (came here while they played), forgotten (early, for want of room)",
+    },
+    Metric {
+        name: "oca_viewer_throughputs_total",
+        kind: Kind::Counter,
+        unit: "samples",
+        labels: &["outcome"],
+        stability: Stability::Experimental,
+        help: "Throughputs that players measured (CMCD mtp): taken, once in some 20 s of a session, or bad (none that can be)",
+    },
+    Metric {
+        name: "oca_viewers_lost",
+        kind: Kind::Gauge,
+        unit: "entries",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "What was seen of viewers since the start and not told: no room for it, or too old because the control plane was away",
+    },
+    Metric {
+        name: "oca_viewer_batches_total",
+        kind: Kind::Counter,
+        unit: "batches",
+        labels: &["result"],
+        stability: Stability::Experimental,
+        help: "Batches of what was seen of viewers for the control plane, by result (acknowledged, failed)",
+    },
 ];
 
 /// Upper bounds of the duration histograms in seconds: a cached segment to a slow viewer's long download.

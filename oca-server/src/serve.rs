@@ -224,6 +224,7 @@ fn config(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         signing: args.signing.load()?,
         access_log: AccessLogTarget::parse(&args.access_log),
         metrics: Arc::new(Metrics::new()),
+        viewers: None, // there is nobody to tell
     })
 }
 

@@ -17,6 +17,7 @@ use crate::{
         watch,
     },
     traffic::Traffic,
+    viewers::Viewers,
     worker::{self, Seed, Shared, Turn},
 };
 use oca_core::placement::Placement;
@@ -75,6 +76,8 @@ pub struct ServerConfig {
     pub access_log: AccessLogTarget,
     /// Where the send path counts.
     pub metrics: Arc<Metrics>,
+    /// Whom workers tell of sessions, if anybody.
+    pub viewers: Option<Arc<Viewers>>,
 }
 
 /// Why serving could not start.
@@ -157,6 +160,7 @@ impl Server {
             signing,
             access_log,
             metrics,
+            viewers,
         } = config;
         let workers = workers.max(1);
         if traffic.workers() < workers {
@@ -199,6 +203,7 @@ impl Server {
             metrics,
             namespace,
             traffic,
+            viewers,
             name,
             signing: signing.clone(),
             alternative: quic.map(|addr| format!("h3=\":{}\"; ma=86400", addr.port()).into()),

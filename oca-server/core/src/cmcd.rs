@@ -1,6 +1,8 @@
 //! Common Media Client Data (CTA-5004, CTA-5004-B): found in headers or the query and logged as sent. What is read of it are
-//! the session id, by which one viewer's requests are put together, and the wishes that the send path may follow.
+//! the session id, by which one viewer's requests are put together, the wishes that the send path may follow, and what players
+//! measure, which is gathered for steering ([`crate::viewers`]).
 
+use cdn_types::viewers::SidHash;
 use std::borrow::Cow;
 
 /// The `CMCD` query argument, percent-decoded; absent if it is missing or does not decode to UTF-8.
@@ -37,11 +39,19 @@ pub fn session_id(dictionary: &str) -> Option<&str> {
 /// Newest version of CMCD that is understood: a set of a newer one is left alone (CTA-5004-B §6).
 const VERSION: u64 = 2;
 
-/// What a player says of itself that the send path may act on. Absent or ill-typed members are unknown.
+/// What a player says of itself that is acted on. Absent or ill-typed members are unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// It begins, seeks, or has run empty (`su`, `bs`): what it asks for is needed at once.
     pub urgent: bool,
+    /// It has run empty (`bs`), and so has played before.
+    pub starved: bool,
+    /// What it asks for is no media: a manifest, an initialisation segment, text, a key (`ot`).
+    pub aside: bool,
+    /// Its session, by the id that it gives it (`sid`).
+    pub session: Option<SidHash>,
+    /// Throughput that it has measured, in kbit/s (`mtp`).
+    pub measured: Option<u64>,
     /// Media in its buffer, in milliseconds (`bl`).
     pub buffer: Option<u64>,
     /// Throughput that is enough for it, in kbit/s (`rtp`).
@@ -56,7 +66,11 @@ impl Wishes {
     pub fn take(&mut self, dictionary: &str) {
         for (key, value) in members(dictionary) {
             match (key, value) {
-                ("su" | "bs", None | Some("?1")) => self.urgent = true,
+                ("su", None | Some("?1")) => self.urgent = true,
+                ("bs", None | Some("?1")) => (self.urgent, self.starved) = (true, true),
+                ("ot", Some(value)) => self.aside = !matches!(value, "v" | "a" | "av"),
+                ("sid", Some(value)) => self.session = unquoted(value).and_then(SidHash::of),
+                ("mtp", Some(value)) => self.measured = number(value),
                 ("bl", Some(value)) => self.buffer = number(value),
                 ("rtp", Some(value)) => self.throughput = number(value),
                 ("br", Some(value)) => self.bit_rate = number(value),
@@ -89,6 +103,11 @@ fn members(dictionary: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
+/// What stands between the quotes of a string.
+fn unquoted(value: &str) -> Option<&str> {
+    value.strip_prefix('"')?.strip_suffix('"')
+}
+
 /// The first number of a value: an integer, a decimal (which players send where integers are due), or an inner list of
 /// them (version 2).
 fn number(value: &str) -> Option<u64> {
@@ -99,19 +118,33 @@ fn number(value: &str) -> Option<u64> {
 
 /// Where the first member ends: at a comma outside quotes and parentheses.
 fn member_end(text: &str) -> usize {
-    let (mut quoted, mut escaped, mut depth) = (false, false, 0u32);
-    for (at, byte) in text.bytes().enumerate() {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0u32);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'(' if !quoted => depth += 1,
-            b')' if !quoted => depth = depth.saturating_sub(1),
-            b',' if !quoted && depth == 0 => return at,
+            b',' if depth == 0 => return at - 1,
+            b'"' => at += string_len(&bytes[at..]),
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    text.len()
+    bytes.len()
+}
+
+/// Bytes of a string after its opening quote, with its closing one.
+fn string_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => return at,
+            b'\\' => at += 1,
+            _ => {}
+        }
+    }
+    bytes.len()
 }
 
 #[cfg(test)]
@@ -164,8 +197,21 @@ mod tests {
                 (Some(3200), Some(21_300), Some(16_000))
             );
         }
+        let seen = wishes(&["mtp=25400,ot=v,sid=\"6e2f-b5\""]);
+        assert_eq!(
+            (seen.session, seen.measured),
+            (SidHash::of("6e2f-b5"), Some(25_400))
+        );
+        assert!(!seen.aside && !seen.starved);
+        let seen = wishes(&["bs,mtp=(985.6;v)", "ot=i", "sid=\"a b\",v=2"]);
+        assert_eq!((seen.session, seen.measured), (None, Some(985)));
+        assert!(seen.aside && seen.starved && seen.urgent);
         let broken = wishes(&["BR=3,br=x,bl=,rtp=\"9\",bs=?0,,=,sid=\"a,su\""]);
-        assert_eq!(broken, Wishes::default());
+        let spared = Wishes {
+            session: SidHash::of("a,su"),
+            ..Wishes::default()
+        };
+        assert_eq!(broken, spared);
         assert_eq!(
             wishes(&["su,rtp=1,v=3"]),
             Wishes::default(),

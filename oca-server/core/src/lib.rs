@@ -21,3 +21,4 @@ pub mod placement;
 pub mod priority;
 pub mod range;
 pub mod request;
+pub mod viewers;

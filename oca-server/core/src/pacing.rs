@@ -11,12 +11,17 @@ const HEALTHY: u64 = 10_000;
 const LEAST: u64 = 1_000_000;
 
 /// The rate to send at; absent = as fast as it goes. Only a player that has enough in its buffer and says what is enough
-/// for it is paced, and never below one and a half times what it plays (CTA-5004 `rtp`).
+/// for it is paced (CTA-5004 `rtp`).
 pub fn rate(wishes: &Wishes) -> Option<BitsPerSecond> {
     let healthy = wishes.buffer? > HEALTHY && !wishes.urgent;
+    enough(wishes).filter(|_| healthy)
+}
+
+/// What a player calls enough, but never below one and a half times what it plays.
+pub fn enough(wishes: &Wishes) -> Option<BitsPerSecond> {
     let wanted = wishes.throughput?.saturating_mul(1000);
     let played = wishes.bit_rate.unwrap_or(0).saturating_mul(1500);
-    healthy.then(|| BitsPerSecond(wanted.max(played).max(LEAST)))
+    Some(BitsPerSecond(wanted.max(played).max(LEAST)))
 }
 
 /// The rate that is enough for responses that share a connection: each must say what is enough for it.

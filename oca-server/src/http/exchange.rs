@@ -16,6 +16,7 @@ use oca_core::{
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
+    net::IpAddr,
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
@@ -128,6 +129,7 @@ pub struct Exchange {
     viewer: bool,
     /// What the player says of itself; absent = it does not speak CMCD.
     wishes: Option<Wishes>,
+    client: IpAddr,
     /// What is known of the path at the end.
     path: Option<Path>,
     status: u16,
@@ -155,6 +157,7 @@ impl Exchange {
             digest: None,
             viewer: !said.user_agent.is_some_and(|a| a.starts_with(AGENT.as_bytes())),
             wishes,
+            client: peer.addr.ip(),
             path: None,
             status: 0,
             bytes: 0,
@@ -171,6 +174,12 @@ impl Exchange {
     pub fn answered(&mut self, status: u16, digest: Option<ObjectDigest>) {
         self.status = status;
         self.digest = digest;
+        if let Some(wishes) = self
+            .wishes
+            .filter(|_| self.viewer && (200..400).contains(&status))
+        {
+            self.worker.notice(&wishes, self.client, self.started);
+        }
     }
 
     /// Counts body bytes as they are given to the kernel, so that rates are true during long responses.

@@ -6,6 +6,7 @@ use cdn_types::{
     api::v1::{
         JoinAnswer, ObjectInfo, PlanPart, Report, ReportAnswer, Site,
         routes::{RouteAttributes, RouteBatch, RouteBatchAnswer},
+        viewers::{ViewerBatch, ViewerBatchAnswer},
     },
 };
 use serde::Serialize;
@@ -41,6 +42,7 @@ struct State {
     next_batch: u64,
     /// Batches whose answers are lost.
     lose_answers: usize,
+    viewers: Vec<ViewerBatch>,
 }
 
 #[derive(Default)]
@@ -123,6 +125,11 @@ impl FakeControl {
     /// Every batch that came, repeated ones too.
     pub fn batches(&self) -> Vec<RouteBatch> {
         self.state().batches.clone()
+    }
+
+    /// Every batch of what it saw of viewers, repeated ones too.
+    pub fn viewers(&self) -> Vec<ViewerBatch> {
+        self.state().viewers.clone()
     }
 
     /// Takes in the next `count` batches without an answer.
@@ -246,6 +253,9 @@ impl Shared {
             "POST" if path == "/v1/appliances/oca-1/routes" && authorized => {
                 self.routes(stream, &request.body);
             }
+            "POST" if path == "/v1/appliances/oca-1/viewers" && authorized => {
+                self.viewers(stream, &request.body);
+            }
             "GET" if path.starts_with("/v1/appliances/oca-1/plan?wait=") => {
                 self.plan(stream, request.tag.as_deref());
             }
@@ -348,6 +358,18 @@ impl Shared {
         self.changed.notify_all();
         if !lost {
             answer(stream, "200 OK", None, &RouteBatchAnswer { next });
+        }
+    }
+
+    fn viewers(&self, stream: TcpStream, body: &[u8]) {
+        let batch = serde_json::from_slice(body).unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.viewers.push(batch);
+        let lost = state.lose_answers > 0;
+        state.lose_answers = state.lose_answers.saturating_sub(1);
+        drop(state);
+        if !lost {
+            answer(stream, "200 OK", None, &ViewerBatchAnswer { taken: true });
         }
     }
 

@@ -11,6 +11,7 @@ mod bad_drive;
 mod bgp;
 mod control;
 mod drives;
+mod viewers;
 mod world;
 
 use cdn_types::{
