@@ -5,7 +5,7 @@ use crate::{
     decisions::{DecisionLog, DecisionLogError},
     dns,
     experiments::{Running, guard::Guards},
-    feedback::{Feedback, probes::Prober, worker::Worker},
+    feedback::{Feedback, probes::Prober, viewers::ViewerFeed, worker::Worker},
     fleet::{FleetState, cache, control, feed, file},
     http::{advertisement::Cdni, server},
     key_file::KeyFileError,
@@ -185,8 +185,8 @@ impl App {
             .map_err(|e| StartError::Listen(wanted, e))?;
         let listen = listener.local_addr()?;
         let counts = Arc::new(Counts::default());
-        let mut tasks = self.spawn_followers(&counts)?;
         let feedback = Arc::new(Feedback::new(Arc::clone(&self.metrics)));
+        let mut tasks = self.spawn_followers(&counts, &feedback)?;
         let prober = self.config.probe_path.clone().map(Prober::new).transpose()?;
         let worker = Worker::new(
             Arc::clone(&feedback),
@@ -246,7 +246,7 @@ impl App {
         Ok(())
     }
 
-    fn spawn_followers(&self, counts: &Arc<Counts>) -> Result<Tasks, StartError> {
+    fn spawn_followers(&self, counts: &Arc<Counts>, feedback: &Arc<Feedback>) -> Result<Tasks, StartError> {
         let mut tasks = Tasks::default();
         let (fleet, metrics) = (Arc::clone(&self.fleet), Arc::clone(&self.metrics));
         if let Some(path) = &self.config.policy {
@@ -292,6 +292,14 @@ impl App {
                     random: Arc::clone(&self.random),
                 };
                 tasks.forever.push(tokio::spawn(feed.follow()));
+                let viewers = ViewerFeed {
+                    client: client.clone(),
+                    url: url.clone(),
+                    feedback: Arc::clone(feedback),
+                    metrics: Arc::clone(&metrics),
+                    random: Arc::clone(&self.random),
+                };
+                tasks.forever.push(tokio::spawn(viewers.follow()));
                 let poller = control::Poller {
                     client,
                     url: url.clone(),

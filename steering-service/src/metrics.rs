@@ -55,6 +55,46 @@ pub const METRICS: &[Metric] = &[
         help: "Sessions that left the appliance that they were told to use for another, once a TTL each.",
     },
     Metric {
+        name: "steering_arrivals_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &["outcome"],
+        stability: Stability::Experimental,
+        help: "Sessions that appliances saw come to them in play: fled (from where they were sent; these are failovers), expected (sent there, or known to be there), again (had fled within a minute), silent (does not poll here), unknown (not begun here), shared (its player gives several sessions one id), undeclared (its manifest does not name that appliance), late (told too late).",
+    },
+    Metric {
+        name: "steering_viewer_throughputs_total",
+        kind: Kind::Counter,
+        unit: "samples",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Throughputs of sessions that appliances told.",
+    },
+    Metric {
+        name: "steering_viewer_reports_lost_total",
+        kind: Kind::Counter,
+        unit: "reports",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Reports of appliances on their viewers for which there was no room.",
+    },
+    Metric {
+        name: "steering_viewer_gaps_total",
+        kind: Kind::Counter,
+        unit: "answers",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Answers of the control plane that said that such reports are missed: it has restarted, or this service was away for a minute.",
+    },
+    Metric {
+        name: "steering_viewer_poll_errors_total",
+        kind: Kind::Counter,
+        unit: "polls",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Polls for such reports that failed.",
+    },
+    Metric {
         name: "steering_probes_total",
         kind: Kind::Counter,
         unit: "probes",
@@ -272,6 +312,16 @@ pub struct Metrics {
     /// Failovers seen.
     pub failovers: IntCounter,
     /// By outcome.
+    pub arrivals: IntCounterVec,
+    /// Samples of throughput.
+    pub viewer_throughputs: IntCounter,
+    /// Reports.
+    pub viewer_reports_lost: IntCounter,
+    /// Answers.
+    pub viewer_gaps: IntCounter,
+    /// Polls for reports that failed.
+    pub viewer_poll_errors: IntCounter,
+    /// By outcome.
     pub probes: IntCounterVec,
     /// By state.
     pub circuits: GaugeVec,
@@ -357,6 +407,11 @@ impl Metrics {
             player_reports: counters("steering_player_reports_total")?,
             throughput_networks: gauge("steering_throughput_networks")?,
             failovers: counter("steering_failovers_total")?,
+            arrivals: counters("steering_arrivals_total")?,
+            viewer_throughputs: counter("steering_viewer_throughputs_total")?,
+            viewer_reports_lost: counter("steering_viewer_reports_lost_total")?,
+            viewer_gaps: counter("steering_viewer_gaps_total")?,
+            viewer_poll_errors: counter("steering_viewer_poll_errors_total")?,
             probes: counters("steering_probes_total")?,
             circuits: gauges("steering_circuits")?,
             circuit_openings: counters("steering_circuit_openings_total")?,
@@ -404,6 +459,7 @@ mod tests {
         metrics.requests.with_label_values(&["rank", "200"]).inc();
         metrics.sessions.with_label_values(&["hit"]).inc();
         metrics.player_reports.with_label_values(&["taken"]).inc();
+        metrics.arrivals.with_label_values(&["fled"]).inc();
         metrics.probes.with_label_values(&["failed"]).inc();
         metrics.circuits.with_label_values(&["open"]).set(1.0);
         metrics.circuit_openings.with_label_values(&["probes"]).inc();

@@ -5,7 +5,7 @@
 //! differently, or append parameters anew at each poll), only pathways that the session's manifest declares, and at
 //! least two of them where two exist (with a single one hls.js switches its own error failover off).
 
-use cdn_types::{OcaId, api::v1::ApplianceState};
+use cdn_types::{OcaId, api::v1::ApplianceState, viewers::MAX_THROUGHPUT};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use steering_core::{ApplianceIx, Index, Ranking, index::FALLBACK_ID};
@@ -22,8 +22,6 @@ pub const MIN_TTL: u32 = 4;
 pub const MAX_TTL: u32 = 300;
 /// Most pathways and throughputs read from one poll; what follows is ignored.
 const MAX_REPORTED: usize = 16;
-/// Largest throughput in bit/s that is believed: 1 Tbit/s.
-const MAX_THROUGHPUT: u64 = 1_000_000_000_000;
 
 /// The body. Field names are the standards'.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

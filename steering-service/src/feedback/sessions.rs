@@ -13,6 +13,11 @@ pub const NOWHERE: u8 = u8::MAX;
 /// appliance or the viewer's own way there.
 const AVOIDED_SECONDS: f64 = 60.0;
 
+/// Seconds for which a session may still go where it was told to go before it was told anew.
+const FOLLOWS_SECONDS: f64 = 30.0;
+/// Seconds by which a poll may be late.
+const LATE_SECONDS: f64 = 3.0;
+
 /// One session.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -24,6 +29,18 @@ struct Slot {
     told: u8,
     /// Position of the one that it was last known to use.
     on: u8,
+    /// Position of the one that it was told to use before.
+    told_before: u8,
+    /// Position of the one where it began, as the appliance there says.
+    began: u8,
+    /// Seconds at which it was last told something else than before.
+    told_at: f64,
+    /// Seconds at which it last polled.
+    polled_at: f64,
+    /// Seconds at which an appliance last met it.
+    met_at: f64,
+    /// Seconds from its last poll until its next, at the earliest.
+    after: f32,
     /// Position of one that it has fled from, until that counts.
     fled: u8,
     /// Position of the one that it last fled from.
@@ -37,6 +54,12 @@ const EMPTY: Slot = Slot {
     due: f64::NEG_INFINITY,
     told: NOWHERE,
     on: NOWHERE,
+    told_before: NOWHERE,
+    began: NOWHERE,
+    told_at: f64::NEG_INFINITY,
+    polled_at: f64::NEG_INFINITY,
+    met_at: f64::NEG_INFINITY,
+    after: 0.0,
     fled: NOWHERE,
     avoided: NOWHERE,
     avoided_until: f64::NEG_INFINITY,
@@ -54,6 +77,21 @@ pub enum Worth {
         /// Whether the pathway that it was told to use, by position, served it; nothing where that was not tried.
         verdict: Option<(u8, bool)>,
     },
+}
+
+/// What it means that an appliance has met a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// The session is not known.
+    Unknown,
+    /// Nothing: it is where it was told to be, or was before, or had been elsewhere already.
+    Expected,
+    /// It has left the pathway at this position, but does not poll here: it would speak only when something is wrong.
+    Silent,
+    /// It has left one, but had fled from another within a minute: players that have lost an appliance try others in turn.
+    Again,
+    /// It has left the pathway at this position, which counts.
+    Fled(u8),
 }
 
 /// A part of all sessions.
@@ -90,12 +128,15 @@ impl Sessions {
                 due: now + after,
                 told,
                 on,
+                polled_at: now,
+                after: after as f32,
                 ..EMPTY
             };
             return Worth::Unknown;
         }
         let verdict = verdict(*slot, on);
-        slot.told = told;
+        slot.tell(told, now);
+        (slot.polled_at, slot.after) = (now, after as f32);
         if on != NOWHERE {
             slot.on = on;
         }
@@ -113,6 +154,46 @@ impl Sessions {
             from => Some((from, false)),
         };
         Worth::Due { verdict }
+    }
+
+    /// An appliance has met a session that began there.
+    pub fn began(&mut self, session: u64, at: u8) {
+        let slot = self.place(session);
+        if slot.session == session && slot.began == NOWHERE {
+            slot.began = at;
+        }
+    }
+
+    /// An appliance, at position `at`, has met a session that came there at `then` while it played. If it fled, this is as if it had
+    /// polled and said so.
+    pub fn arrived(&mut self, session: u64, at: u8, then: f64) -> Meeting {
+        let slot = self.place(session);
+        if slot.session != session {
+            return Meeting::Unknown;
+        }
+        if then < slot.polled_at.max(slot.met_at) {
+            return Meeting::Expected; // where it is now is known
+        }
+        slot.met_at = then;
+        let place = if slot.on == NOWHERE { slot.began } else { slot.on };
+        let fled = verdict(Slot { on: place, ..*slot }, at);
+        let follows = at == slot.told_before && then < slot.told_at + FOLLOWS_SECONDS;
+        let Some((from, false)) = fled.filter(|_| !follows) else {
+            slot.on = at;
+            return Meeting::Expected;
+        };
+        if then < slot.avoided_until {
+            slot.on = at;
+            return Meeting::Again;
+        }
+        slot.avoided = from;
+        slot.avoided_until = then + AVOIDED_SECONDS;
+        // One that is late may have polled another replica, and been told there to go. If it polls here, that says more.
+        if then > slot.polled_at + f64::from(slot.after) + LATE_SECONDS {
+            return Meeting::Silent;
+        }
+        slot.on = at;
+        Meeting::Fled(from)
     }
 
     /// Position of the pathway that a session which is at `on` has fled from lately.
@@ -142,6 +223,19 @@ impl Sessions {
     }
 }
 
+impl Slot {
+    /// It is told to use a pathway. One that has not said where it is was where it was told to be.
+    fn tell(&mut self, told: u8, now: f64) {
+        if told == self.told {
+            return;
+        }
+        if self.on == NOWHERE {
+            self.on = self.told;
+        }
+        (self.told_before, self.told, self.told_at) = (self.told, told, now);
+    }
+}
+
 /// A session that was where it was told to be, or has just begun, and is elsewhere now has failed over. One that had
 /// been elsewhere already says nothing: it may be on its way, or have a player that does not follow.
 fn verdict(before: Slot, on: u8) -> Option<(u8, bool)> {
@@ -153,107 +247,4 @@ fn verdict(before: Slot, on: u8) -> Option<(u8, bool)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TTL: f64 = 10.0;
-
-    fn due(verdict: Option<(u8, bool)>) -> Worth {
-        Worth::Due { verdict }
-    }
-
-    #[test]
-    fn a_session_counts_once_in_its_ttl() {
-        let mut s = Sessions::new(16);
-        assert_eq!(s.poll(1 << 20, 0, 0, 0.0, TTL), Worth::Unknown);
-        for tenth in 1..100 {
-            let now = f64::from(tenth) / 10.0;
-            assert_eq!(s.poll(1 << 20, 0, 0, now, TTL), Worth::Early);
-        }
-        assert_eq!(s.poll(1 << 20, 0, 0, 10.0, TTL), due(Some((0, true))));
-        assert_eq!(s.poll(1 << 20, 0, 0, 10.1, TTL), Worth::Early);
-    }
-
-    #[test]
-    fn a_failover_is_told_from_a_move_and_counts_once() {
-        let mut s = Sessions::new(16);
-        s.begin(9, 0.0, 4.0);
-        assert_eq!(s.poll(9, 0, 0, 0.1, TTL), Worth::Early, "asked before it plays");
-        assert_eq!(s.poll(9, 1, 1, 12.0, TTL), due(Some((0, false))), "fled from 0");
-        assert_eq!(
-            s.poll(9, 1, 2, 22.0, TTL),
-            due(Some((1, true))),
-            "was left where it is, and is served"
-        );
-        assert_eq!(
-            s.poll(9, 2, 2, 32.0, TTL),
-            due(Some((2, true))),
-            "went where it was sent"
-        );
-        assert_eq!(s.poll(9, 2, 0, 42.0, TTL), due(Some((2, true))), "is sent to 0");
-        assert_eq!(s.poll(9, 2, 0, 52.0, TTL), due(None), "has not gone yet");
-        assert_eq!(s.poll(9, NOWHERE, 0, 62.0, TTL), due(None), "says nothing");
-    }
-
-    #[test]
-    fn a_new_session_that_never_was_where_it_was_sent_has_fled() {
-        let mut s = Sessions::new(16);
-        s.begin(9, 0.0, 4.0);
-        assert_eq!(s.poll(9, 2, 2, 5.0, TTL), due(Some((0, false))));
-    }
-
-    #[test]
-    fn a_player_that_does_not_follow_is_no_failover() {
-        let mut s = Sessions::new(16);
-        s.begin(9, 0.0, 4.0);
-        assert_eq!(s.poll(9, 0, 1, 1.0, TTL), Worth::Early, "is sent to 1 at once");
-        assert_eq!(s.poll(9, 0, 1, 12.0, TTL), due(None), "stays at 0");
-        assert_eq!(s.poll(9, 0, 1, 23.0, TTL), due(None));
-    }
-
-    #[test]
-    fn an_early_poll_that_moves_a_session_blames_nobody() {
-        let mut s = Sessions::new(16);
-        s.poll(9, 0, 0, 0.0, TTL);
-        assert_eq!(s.poll(9, 0, 1, 3.0, TTL), Worth::Early, "told to leave 0");
-        assert_eq!(s.poll(9, 1, 1, 13.0, TTL), due(Some((1, true))));
-    }
-
-    #[test]
-    fn who_flees_early_counts_when_it_is_due() {
-        let mut s = Sessions::new(16);
-        s.begin(9, 0.0, 4.0);
-        s.poll(9, 0, 0, 1.0, TTL);
-        for now in [2.0, 2.5, 3.0] {
-            assert_eq!(s.poll(9, 1, 1, now, TTL), Worth::Early);
-        }
-        assert_eq!(s.poll(9, 1, 1, 4.0, TTL), due(Some((0, false))));
-        assert_eq!(s.poll(9, 1, 1, 14.0, TTL), due(Some((1, true))), "once");
-    }
-
-    #[test]
-    fn who_has_fled_is_not_sent_back_for_a_minute() {
-        let mut s = Sessions::new(16);
-        assert_eq!(s.avoided(9, 1, 0.0), None, "not known");
-        s.begin(9, 0.0, 4.0);
-        assert_eq!(s.avoided(9, 0, 5.0), None);
-        s.poll(9, 0, 0, 5.0, TTL);
-        assert_eq!(s.avoided(9, 1, 9.0), Some(0), "has just fled");
-        s.poll(9, 1, 1, 9.0, TTL);
-        assert_eq!(s.avoided(9, 1, 20.0), Some(0));
-        s.poll(9, 1, 1, 20.0, TTL);
-        assert_eq!(s.avoided(9, 1, 69.1), None, "may try again");
-        assert_eq!(s.avoided(10, 1, 20.0), None, "another session");
-    }
-
-    #[test]
-    fn the_table_does_not_grow_and_the_oldest_makes_room() {
-        let mut s = Sessions::new(4);
-        for n in 1..=5u64 {
-            s.poll(n << 16, 0, 0, n as f64, TTL);
-        }
-        assert_eq!(s.slots.len(), 4);
-        assert_eq!(s.poll(5 << 16, 0, 0, 20.0, TTL), due(Some((0, true))));
-        assert_eq!(s.poll(1 << 16, 0, 0, 20.0, TTL), Worth::Unknown, "was forgotten");
-    }
-}
+mod tests;

@@ -1,21 +1,24 @@
 //! The task that makes what rankings read from what players said and probes found.
 
-use super::{Feedback, Report, probes::Prober};
+use super::{Feedback, Fled, Heard, Met, Report, probes::Prober};
 use crate::{
     fleet::{Fleet, FleetState},
     metrics::Metrics,
 };
+use cdn_types::{OcaId, api::v1::viewers::NetworkThroughput};
+use ipnet::IpNet;
 use std::{
+    collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
 use steering_core::{
     circuit::{
         Signal, Verdict,
-        fleet::{Circuits, Verdicts},
+        fleet::{Circuits, Verdicts, Word},
     },
     policy::circuit::CircuitPolicy,
-    throughput::Throughput,
+    throughput::{Throughput, faded, step},
 };
 
 /// How often reports are collected.
@@ -24,6 +27,11 @@ const COLLECT_EVERY: Duration = Duration::from_millis(100);
 const PUBLISH_SECONDS: f64 = 5.0;
 /// Networks whose throughput is followed, with a few appliances each: some tens of megabytes at most.
 const NETWORKS: usize = 65_536;
+
+/// Seconds after which an arrival says little of now.
+const NEWS_SECONDS: f64 = 10.0;
+/// Seconds that an arrival takes to the control plane, in the mean: appliances tell once in a second.
+const GATHERED_SECONDS: f64 = 1.0;
 
 /// What the task works on.
 pub struct Worker {
@@ -73,11 +81,19 @@ impl Worker {
 
     /// One round at `now`, on the clock of [`Feedback::now`].
     pub fn tick(&mut self, now: f64) {
-        let reports = self.feedback.collect();
+        let (reports, heard) = (self.feedback.collect(), self.feedback.heard());
+        let fleet = self.fleet.current();
         self.measure(&reports, now);
-        if let Some(fleet) = self.fleet.current() {
-            self.judge(&fleet, reports, now);
+        if let Some(fleet) = fleet {
+            for heard in &heard {
+                self.measure_heard(&fleet, heard, now);
+            }
+            let fled = self.meet(&fleet, &heard, now);
+            let polled = reports.into_iter().filter_map(|report| report.word);
+            let words: Vec<_> = polled.chain(words(&fleet, &fled)).collect();
+            self.judge(&fleet, &words, now);
         }
+        self.publish(now);
     }
 
     fn measure(&mut self, reports: &[Report], now: f64) {
@@ -87,6 +103,62 @@ impl Worker {
                     .sample(report.client, appliance, *bits_per_second, now);
             }
         }
+    }
+
+    /// Takes in what an appliance was told of throughput, by its age. Who has what it calls enough counts as one who has what
+    /// the policy calls so: more was not tried.
+    fn measure_heard(&mut self, fleet: &Fleet, heard: &Heard, now: f64) {
+        let enough = step(fleet.index.policy().enough_throughput);
+        let age = now - heard.at + heard.report.age_ms as f64 / 1000.0;
+        for NetworkThroughput {
+            network,
+            steps,
+            enough: sated,
+        } in &heard.report.seen.throughputs
+        {
+            for (step, count) in steps.iter().copied().chain([(enough, *sated)]) {
+                if count == 0 {
+                    continue;
+                }
+                let weight = f64::from(count) * faded(age);
+                let appliance = &heard.report.appliance;
+                self.throughput.samples(*network, appliance, step, weight, now);
+                self.metrics.viewer_throughputs.inc_by(u64::from(count));
+            }
+        }
+    }
+
+    /// Joins what appliances met to sessions: who has fled.
+    fn meet(&self, fleet: &Fleet, heard: &[Heard], now: f64) -> Vec<Fled> {
+        let mut fled = Vec::new();
+        for Heard { report, at } in heard {
+            let Some(ix) = fleet.index.appliance_ix(&report.appliance) else {
+                continue;
+            };
+            let then = at - report.age_ms as f64 / 1000.0 - GATHERED_SECONDS;
+            let met = |session| Met {
+                session,
+                appliance: fleet.index.appliance(ix).number(),
+                then,
+            };
+            for session in &report.seen.began {
+                self.feedback.began_at(&met(*session));
+            }
+            let arrived = &report.seen.arrived;
+            if now - then > NEWS_SECONDS {
+                let late = self.metrics.arrivals.with_label_values(&["late"]);
+                late.inc_by(arrived.len() as u64);
+                continue;
+            }
+            let words = arrived
+                .iter()
+                .map(|session| self.feedback.arrived_at(&met(*session)));
+            fled.extend(words.flatten());
+        }
+        fled
+    }
+
+    fn publish(&mut self, now: f64) {
         if now - self.published >= PUBLISH_SECONDS {
             self.published = now;
             let measured = self.throughput.measured(now);
@@ -95,16 +167,15 @@ impl Worker {
         }
     }
 
-    fn judge(&mut self, fleet: &Arc<Fleet>, reports: Vec<Report>, now: f64) {
+    fn judge(&mut self, fleet: &Arc<Fleet>, words: &[Word], now: f64) {
         let policy = &fleet.index.policy().circuit;
         if !std::ptr::eq(self.told.as_ptr(), Arc::as_ptr(fleet)) {
             self.circuits.follow(&fleet.index, policy, now);
             self.told = Arc::downgrade(fleet);
         }
-        let words: Vec<_> = reports.into_iter().filter_map(|r| r.word).collect();
         let fled = words.iter().filter(|w| !w.served).count();
         self.metrics.failovers.inc_by(fled as u64);
-        self.circuits.words(policy, &words, now);
+        self.circuits.words(policy, words, now);
         self.probe(fleet, policy, now);
         let verdicts = self.circuits.verdicts(policy, now);
         if verdicts != self.verdicts {
@@ -162,4 +233,20 @@ impl Worker {
             .distrusted_sites
             .set(verdicts.distrusted.len() as f64);
     }
+}
+
+/// The words of sessions that have fled.
+fn words<'a>(fleet: &'a Fleet, fled: &'a [Fled]) -> impl Iterator<Item = Word> + 'a {
+    let mut ids: HashMap<u64, &OcaId> = HashMap::new();
+    if !fled.is_empty() {
+        let appliances = fleet.index.appliances();
+        ids.extend(appliances.map(|(_, appliance)| (appliance.number(), &appliance.id)));
+    }
+    fled.iter().filter_map(move |fled| {
+        Some(Word {
+            client: IpNet::from(fled.network).addr(),
+            appliance: OcaId::clone(ids.get(&fled.from)?),
+            served: false,
+        })
+    })
 }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Seconds that the control plane may hold a poll.
-pub(super) const WAIT_SECONDS: u64 = 30;
+pub(crate) const WAIT_SECONDS: u64 = 30;
 /// What an answer may take beyond the wait: a large snapshot over a slow line.
 const ANSWER_SLACK: Duration = Duration::from_secs(60);
 /// Time for a connection to come up.
@@ -39,7 +39,7 @@ pub enum PollError {
 }
 
 /// What a poll brought.
-pub(super) struct News {
+pub(crate) struct News {
     pub text: Vec<u8>,
     etag: Option<header::HeaderValue>,
 }
@@ -128,7 +128,7 @@ impl Poller {
 }
 
 /// One long poll of [`WAIT_SECONDS`]: none if there was no news in time.
-pub(super) async fn poll(request: reqwest::RequestBuilder) -> Result<Option<News>, PollError> {
+pub(crate) async fn poll(request: reqwest::RequestBuilder) -> Result<Option<News>, PollError> {
     let longest = Duration::from_secs(WAIT_SECONDS) + ANSWER_SLACK;
     let mut response = request.timeout(longest).send().await?;
     match response.status() {
@@ -149,7 +149,7 @@ pub(super) async fn poll(request: reqwest::RequestBuilder) -> Result<Option<News
 
 /// Pause before retry number `failures`: doubling, and between half and the whole of it by chance, so that many
 /// services do not come back at once.
-pub(super) fn pause(failures: u32, random: u64) -> Duration {
+pub(crate) fn pause(failures: u32, random: u64) -> Duration {
     let whole = MIN_PAUSE.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE);
     whole / 2 + whole.mul_f64((random % 1024) as f64 / 2048.0)
 }

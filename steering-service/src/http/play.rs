@@ -9,6 +9,7 @@ use crate::{
     app::Shared,
     cmcd,
     decisions::record::Door,
+    feedback::{Begun, sids::PATHWAYS},
     fleet::Fleet,
     manifest::{Pathway, hls, mpd},
     session::Session,
@@ -77,7 +78,14 @@ pub async fn play(
     let session = session(session_id, asset, &pathways);
     if method == Method::GET {
         count_session(&shared, &fleet, &ranking);
-        shared.feedback.begin(id, shared.feedback.now());
+        let sid = cmcd::session_id(&headers, query.as_deref());
+        let begun = Begun {
+            session: id,
+            client: viewer.ip,
+            sid: sid.as_deref(),
+            pathways: numbers(&fleet, &session),
+        };
+        shared.feedback.begin(&begun, shared.feedback.now());
         log(
             &shared,
             Door::Play,
@@ -86,7 +94,7 @@ pub async fn play(
             &session.asset,
             |decision| {
                 decision.of_session(&session.id, &exposure);
-                decision.player_id = cmcd::session_id(&headers, query.as_deref());
+                decision.player_id = sid;
                 decision.answered = pathways.iter().map(|p| p.id.clone()).collect();
             },
         );
@@ -121,6 +129,16 @@ fn session(id: String, asset: TitleId, pathways: &[Pathway]) -> Session {
             .filter_map(|p| OcaId::new(p.id.clone()).ok())
             .collect(),
     }
+}
+
+/// Numbers of the appliances that a session declares, by position.
+fn numbers(fleet: &Fleet, session: &Session) -> [u64; PATHWAYS] {
+    let mut numbers = [0; PATHWAYS];
+    for (number, id) in numbers.iter_mut().zip(&session.pathways) {
+        let ix = fleet.index.appliance_ix(id);
+        *number = ix.map_or(0, |ix| fleet.index.appliance(ix).number());
+    }
+    numbers
 }
 
 /// The personalised manifest. If the packed one cannot be rewritten, the viewer is sent to it as it is: played without

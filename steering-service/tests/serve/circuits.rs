@@ -59,7 +59,7 @@ pub async fn with_appliances(args: &[&str]) -> (Program, Vec<(String, Appliance)
     (p, running)
 }
 
-async fn metric(p: &Program, name: &str) -> f64 {
+pub async fn metric(p: &Program, name: &str) -> f64 {
     let text = p.get("/metrics").await.text().await.unwrap();
     sample(&text, name).unwrap_or(0.0)
 }
@@ -126,7 +126,7 @@ async fn if_all_of_a_site_are_silent_the_site_is_kept_and_it_is_said() {
 }
 
 /// Polls as a viewer of some network.
-async fn poll_from(p: &Program, session: &Session, network: usize, query: &str) -> Vec<String> {
+pub async fn poll_from(p: &Program, session: &Session, network: usize, query: &str) -> Vec<String> {
     let request = p.client.get(format!("{}{query}", session.uri));
     let request = request.header("x-forwarded-for", format!("127.5.{network}.9"));
     let list: Value = request.send().await.unwrap().json().await.unwrap();

@@ -15,15 +15,17 @@ use axum::{
 use cdn_types::api::v1::{
     ApplianceState, FleetSnapshot, SteeringOutcome, SteeringReport,
     routes::{ApplianceRoutes, RouteChanges},
+    viewers::{Sightings, ViewerNews, ViewerReport},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// A control plane that knows three calls: fleet and routes by long poll, and reports.
+/// A control plane that knows four calls: fleet, routes and news of viewers by long poll, and reports.
 pub struct Control {
     pub url: String,
     pub fleet: watch::Sender<FleetSnapshot>,
     pub routes: watch::Sender<Told>,
+    pub viewers: watch::Sender<Vec<ViewerReport>>,
     reports: watch::Receiver<Vec<(String, SteeringReport)>>,
     pub task: JoinHandle<()>,
 }
@@ -65,6 +67,7 @@ impl Told {
 struct Known {
     fleet: watch::Receiver<FleetSnapshot>,
     routes: watch::Sender<Told>,
+    viewers: watch::Sender<Vec<ViewerReport>>,
     reports: Arc<watch::Sender<Vec<(String, SteeringReport)>>>,
 }
 
@@ -77,25 +80,59 @@ impl Control {
     pub fn on(listener: TcpListener, fleet: FleetSnapshot, told: Told) -> Self {
         let (fleet, receiver) = watch::channel(fleet);
         let routes = watch::Sender::new(told);
+        let viewers = watch::Sender::default();
         let (sender, reports) = watch::channel(Vec::new());
         let known = Known {
             fleet: receiver,
             routes: routes.clone(),
+            viewers: viewers.clone(),
             reports: Arc::new(sender),
         };
         let router = Router::new()
             .route("/v1/fleet", get(get_fleet))
             .route("/v1/routes", get(get_routes))
+            .route("/v1/viewers", get(get_viewers))
             .route("/v1/steering/report", post(take_report))
             .with_state(known);
         Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
             fleet,
             routes,
+            viewers,
             reports,
             task: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }),
         }
     }
+}
+
+impl Control {
+    /// An appliance tells what it has just seen.
+    pub fn see(&self, appliance: &str, seen: Sightings) {
+        let report = ViewerReport {
+            appliance: appliance.parse().unwrap(),
+            age_ms: 0,
+            seen,
+        };
+        self.viewers.send_modify(|told| told.push(report));
+    }
+}
+
+/// Generations are how many reports there are; whoever has heard of more follows a former run.
+async fn get_viewers(State(known): State<Known>, Query(query): Query<HashMap<String, u64>>) -> Response {
+    let since = query["since"] as usize;
+    let wait = Duration::from_secs(query["wait"].min(2));
+    let mut receiver = known.viewers.subscribe();
+    let news = receiver.wait_for(|told| told.len() != since);
+    let Ok(Ok(told)) = tokio::time::timeout(wait, news).await else {
+        return StatusCode::NOT_MODIFIED.into_response();
+    };
+    let missed = since > told.len();
+    let news = ViewerNews {
+        generation: told.len() as u64,
+        missed,
+        reports: told[if missed { 0 } else { since }..].to_vec(),
+    };
+    Json(news).into_response()
 }
 
 async fn get_fleet(

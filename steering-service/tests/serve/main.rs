@@ -20,3 +20,4 @@ mod program;
 mod routes;
 mod signing;
 mod steering;
+mod viewers;
