@@ -3,6 +3,7 @@
 //! twenty seconds for a session. A list has all its room from the start; what does not fit is counted.
 
 pub mod publish;
+pub mod watch;
 
 use oca_core::viewers::Sighting;
 use std::sync::{

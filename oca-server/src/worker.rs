@@ -19,26 +19,21 @@ use crate::{
     signing::{Signing, gate::Gate},
     tls::{Sealing, Tls, aead::Provider, session::LocalTls},
     traffic::Traffic,
-    viewers::Viewers,
+    viewers::{Viewers, watch::Watch},
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
-use oca_core::{
-    budget::unsent,
-    cmcd::Wishes,
-    placement::CpuId,
-    viewers::{Sighting, recent::Recent},
-};
+use oca_core::{budget::unsent, placement::CpuId};
 use std::{
     cell::{Cell, RefCell},
     fmt, io,
-    net::{IpAddr, SocketAddr, TcpListener as StdListener, UdpSocket},
+    net::{SocketAddr, TcpListener as StdListener, UdpSocket},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -154,29 +149,14 @@ pub struct Worker {
     pub alternative: Option<Arc<str>>,
     /// Asks for tokens, if any are asked for.
     pub gate: Option<Gate>,
+    /// Looks at players' sessions, if anybody is told of them.
+    pub watch: Option<Watch>,
     traffic: Arc<Traffic>,
-    viewers: Option<Watched>,
-    began: Instant,
     leaving: Cell<Leaving>,
     stop: Notify,
     emptied: Notify,
     shedding: Cell<usize>,
     boundary: Cell<u64>,
-}
-
-/// What sessions are watched with.
-struct Watched {
-    recent: RefCell<Recent>,
-    whom: Arc<Viewers>,
-}
-
-impl Watched {
-    fn new(whom: Arc<Viewers>) -> Self {
-        Self {
-            recent: RefCell::default(),
-            whom,
-        }
-    }
 }
 
 impl fmt::Debug for Worker {
@@ -204,8 +184,7 @@ impl Worker {
             alternative: shared.alternative,
             gate: shared.signing.map(Gate::new),
             traffic: shared.traffic,
-            viewers: shared.viewers.map(Watched::new),
-            began: Instant::now(),
+            watch: shared.viewers.map(|whom| Watch::new(index, whom)),
             leaving: Cell::default(),
             stop: Notify::new(),
             emptied: Notify::new(),
@@ -259,18 +238,6 @@ impl Worker {
     /// This worker's share of [`Limits::connection_memory`].
     pub fn send_memory(&self) -> u64 {
         self.limits.connection_memory.0 / self.traffic.workers().max(1) as u64
-    }
-
-    /// Takes note of a player that is served, with what its request at `at` said.
-    pub fn notice(&self, wishes: &Wishes, viewer: IpAddr, at: Instant) {
-        let Some(watched) = &self.viewers else { return };
-        if let Some(seen) = Sighting::of(wishes, viewer) {
-            // Four thousand million seconds are enough.
-            let second = at.duration_since(self.began).as_secs() as u32;
-            if watched.recent.borrow_mut().is_due(seen.session, second) {
-                watched.whom.tell(self.index, seen);
-            }
-        }
     }
 
     /// Counts a response that was reset because its file failed, and has the file checked.

@@ -174,11 +174,9 @@ impl Exchange {
     pub fn answered(&mut self, status: u16, digest: Option<ObjectDigest>) {
         self.status = status;
         self.digest = digest;
-        if let Some(wishes) = self
-            .wishes
-            .filter(|_| self.viewer && (200..400).contains(&status))
-        {
-            self.worker.notice(&wishes, self.client, self.started);
+        let served = self.viewer && (200..400).contains(&status);
+        if let (true, Some(wishes), Some(watch)) = (served, &self.wishes, &self.worker.watch) {
+            watch.notice(wishes, self.client, self.started);
         }
     }
 
