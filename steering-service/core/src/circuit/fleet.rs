@@ -22,8 +22,8 @@ use std::{
 const HURRY: f64 = 10.0;
 /// Most probes a second of all appliances, while none is doubtful.
 const PROBES_PER_SECOND: f64 = 500.0;
-/// Most that one network of viewers counts for an appliance in one round, in observations: one household with a bad
-/// line, or a bad will, does not decide for everybody.
+/// Most that one network of viewers counts for an appliance in one round, in observations, so that what breaks a network's
+/// own way is not taken for all viewers' at once. Rounds are short: over a second it bounds little.
 const NETWORK_WEIGHT: f64 = 2.0;
 
 #[derive(Debug)]
