@@ -52,7 +52,8 @@ pub fn run(feed: &Feed, full: bool) {
         });
     }
     let (mut builder, table) = build(feed);
-    let candidates: usize = clients.iter().map(|c| table.covering(*c).len()).sum();
+    let holders = |c| table.covering(c).iter().flat_map(|c| table.holders_of(c)).count();
+    let candidates: usize = clients.iter().map(|c| holders(*c)).sum();
     println!(
         "{:.1} candidates a client",
         candidates as f64 / clients.len() as f64

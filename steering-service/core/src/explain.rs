@@ -2,7 +2,7 @@
 
 use crate::{
     circuit::Verdict,
-    index::{FALLBACK_ID, Index, Target},
+    index::{FALLBACK_ID, Index},
     key::KeyName,
     rank::{DropReason, Headroom, Ranked, Ranking, Tier},
     routes::{Attributes, Candidate, Origin, SiteClass},
@@ -275,16 +275,12 @@ fn route<'a>(index: &'a Index, client: IpAddr, entry: &Ranked) -> Option<(&'a Ca
     if entry.tier > Tier::Routed {
         return None;
     }
-    let site = index.appliance(entry.appliance).site;
     let len = u64::from(u8::MAX) - entry.key.part(KeyName::PrefixLength);
     let place = entry.key.part(KeyName::Class);
     let found = index.routes().covering(client).iter().find(|c| {
-        let its = match index.target(c) {
-            Target::Appliance(ix) => ix == entry.appliance,
-            Target::Site(s) => s == site,
-            Target::Nobody => false,
-        };
-        its && u64::from(c.prefix_len) == len && u64::from(index.policy().class_place(c.class)) == place
+        index.reached(c).contains(&entry.appliance)
+            && u64::from(c.prefix_len) == len
+            && u64::from(index.policy().class_place(c.class)) == place
     })?;
     Some((found, index.routes().attributes(found)))
 }

@@ -12,7 +12,7 @@ use crate::{
     policy::{Policy, rules::BoundRules},
     rank::{DropReason, Headroom},
     rendezvous::Seed,
-    routes::{Candidate, Covered, HolderName, RouteBuilder, RouteTable},
+    routes::{Candidate, Covered, Holder, HolderName, RouteBuilder, RouteTable},
     throughput::Measured,
 };
 use cdn_types::{
@@ -33,13 +33,13 @@ pub struct Contested {
     pub ignored: SiteId,
 }
 
-/// What a holder of routes is in this fleet.
+/// What a group of holders of one route is in this fleet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Target {
-    /// Not in it.
-    Nobody,
-    Appliance(ApplianceIx),
-    Site(SiteIx),
+struct Reached {
+    /// The site of the first holder that the fleet has, which may be a site without appliances.
+    site: Option<SiteIx>,
+    /// Where the group's appliances end; they begin where those of the group before end.
+    end: u32,
 }
 
 /// What a ranking asks of every candidate, side by side in memory.
@@ -65,9 +65,14 @@ pub struct Index {
     measured: Arc<Measured>,
     circuits: Arc<Verdicts>,
     rules: BoundRules,
-    targets: Vec<Target>,
+    /// By group of holders.
+    reached: Vec<Reached>,
+    /// The groups' appliances, one group after the other.
+    reached_appliances: Vec<ApplianceIx>,
     standing: Vec<Standing>,
     available: Bits,
+    /// The same, those with most room first.
+    by_headroom: [Bits; 3],
 }
 
 impl Deref for Index {
@@ -102,11 +107,8 @@ impl Index {
             measured,
             circuits,
         } = parts;
-        let target = |name: &HolderName| match name {
-            HolderName::Site(id) => fleet.site_ix(id).map_or(Target::Nobody, Target::Site),
-            HolderName::Appliance(id) => fleet.appliance_ix(id).map_or(Target::Nobody, Target::Appliance),
-        };
         let mut available = Bits::new(fleet.appliance_count());
+        let mut by_headroom = [(); 3].map(|()| available.clone());
         let standing: Vec<_> = fleet
             .appliances()
             .map(|(ix, a)| {
@@ -116,6 +118,7 @@ impl Index {
                 let serves = a.state == ApplianceState::Serving && a.unusable.is_none() && !fails;
                 if serves && headroom != Headroom::Full {
                     available.add(ix.0);
+                    by_headroom[headroom as usize].add(ix.0);
                 }
                 Standing {
                     seed: a.seed,
@@ -127,12 +130,15 @@ impl Index {
                 }
             })
             .collect();
+        let (reached, reached_appliances) = reached(&routes, &fleet);
         Self {
             contested,
-            targets: routes.holders().iter().map(target).collect(),
+            reached,
+            reached_appliances,
             rules: BoundRules::new(&policy, &fleet),
             standing,
             available,
+            by_headroom,
             fleet,
             routes,
             policy,
@@ -160,11 +166,8 @@ impl Index {
         found.map(|(site, len)| (site, network(client, len)))
     }
     pub(crate) fn own_site(&self, covering: &[Candidate]) -> Option<(SiteIx, u8)> {
-        covering.iter().find_map(|c| match self.target(c) {
-            Target::Nobody => None,
-            Target::Site(site) => Some((site, c.prefix_len)),
-            Target::Appliance(ix) => Some((self.standing(ix).site, c.prefix_len)),
-        })
+        let site = |c: &Candidate| Some((self.reached[c.group as usize].site?, c.prefix_len));
+        covering.iter().find_map(site)
     }
 
     /// The widest network around a client, a /24 or /48 at most, whose first address has the same routes and rules as
@@ -203,8 +206,11 @@ impl Index {
     pub(crate) fn rules(&self) -> &BoundRules {
         &self.rules
     }
-    pub(crate) fn target(&self, candidate: &Candidate) -> Target {
-        self.targets[candidate.holder.0 as usize]
+    /// The appliances that have a route: all of a site's where it is the site's own.
+    pub(crate) fn reached(&self, route: &Candidate) -> &[ApplianceIx] {
+        let group = route.group as usize;
+        let from = group.checked_sub(1).map_or(0, |before| self.reached[before].end);
+        &self.reached_appliances[from as usize..self.reached[group].end as usize]
     }
     pub(crate) fn standing(&self, ix: ApplianceIx) -> &Standing {
         &self.standing[ix.0 as usize]
@@ -212,6 +218,11 @@ impl Index {
     /// Who could take a viewer of something, as words of bits.
     pub(crate) fn available(&self) -> &[u64] {
         &self.available.0
+    }
+
+    /// The same in steps, those with most room first.
+    pub(crate) fn by_headroom(&self) -> &[Bits; 3] {
+        &self.by_headroom
     }
 
     /// Why a site cannot take a viewer of a title: what its appliance that is nearest to serving lacks. None if one can.
@@ -298,6 +309,31 @@ pub struct Parts {
     pub measured: Arc<Measured>,
     /// Who fails viewers.
     pub circuits: Arc<Verdicts>,
+}
+
+fn reached(routes: &RouteTable, fleet: &FleetIndex) -> (Vec<Reached>, Vec<ApplianceIx>) {
+    let mut appliances = Vec::new();
+    let group = |holders: &[Holder]| {
+        let mut first = None;
+        for holder in holders {
+            let site = match &routes.holders()[holder.0 as usize] {
+                HolderName::Site(id) => fleet.site_ix(id).inspect(|site| {
+                    appliances.extend_from_slice(&fleet.site(*site).appliances);
+                }),
+                HolderName::Appliance(id) => fleet.appliance_ix(id).map(|ix| {
+                    appliances.push(ix);
+                    fleet.appliance(ix).site
+                }),
+            };
+            first = first.or(site);
+        }
+        Reached {
+            site: first,
+            end: appliances.len() as u32,
+        }
+    };
+    let groups = routes.groups().map(group).collect();
+    (groups, appliances)
 }
 
 /// Brings a table's networks of sites up to those of a fleet, and returns what two sites claim.

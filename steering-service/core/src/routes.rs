@@ -18,7 +18,8 @@ mod ranges;
 mod wire;
 
 pub use builder::{Applied, Covered, MAX_PREFIXES, RouteBatch, RouteBuilder, RouteError};
-pub use covering::{Candidate, Holder};
+pub use covering::Candidate;
+pub(crate) use covering::Holder;
 
 use cdn_types::{OcaId, SiteId};
 use chunked::Chunked;
@@ -122,14 +123,15 @@ pub struct RouteTable {
     v4: Arc<Ranges<u32>>,
     v6: Arc<Ranges<u128>>,
     coverings: Chunked<Candidate>,
+    groups: Chunked<Arc<[Holder]>>,
     attributes: Chunked<Option<Arc<Attributes>>>,
     holders: Arc<Vec<HolderName>>,
     prefixes: usize,
 }
 
 impl RouteTable {
-    /// Who covers an address, each holder once with its longest match, best route first: class, prefix length, AS path
-    /// length, MED within one neighbour, name of the holder.
+    /// Who covers an address, each holder once with its longest match, holders of one route together, best route first:
+    /// class, prefix length, AS path length, MED within one neighbour, name of the first holder.
     pub fn covering(&self, client: IpAddr) -> &[Candidate] {
         let set = match client.to_canonical() {
             IpAddr::V4(a) => self.v4.find(u32::from(a)),
@@ -158,9 +160,18 @@ impl RouteTable {
             .as_ref()
             .expect("a table's candidates point into its own attributes")
     }
+    /// Whose route a candidate is, by name.
+    pub fn holders_of(&self, candidate: &Candidate) -> impl Iterator<Item = &HolderName> {
+        let group = self.groups.get(candidate.group).iter();
+        group.map(|holder| &self.holders[holder.0 as usize])
+    }
     /// The names of all holders; a [`Holder`] is a position here.
-    pub fn holders(&self) -> &[HolderName] {
+    pub(crate) fn holders(&self) -> &[HolderName] {
         &self.holders
+    }
+    /// The groups that candidates name, by number.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[Holder]> {
+        (0..self.groups.next()).map(|number| &**self.groups.get(number))
     }
     /// Number of different networks.
     pub fn prefix_count(&self) -> usize {

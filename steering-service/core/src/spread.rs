@@ -28,8 +28,8 @@ const LEAST_PART: f64 = 0.05;
 pub struct Spread {
     /// Position of each title among the hot ones; empty without demand.
     place: Vec<Option<u16>>,
-    hot: usize,
-    /// For each site and hot title the end of its parts; they begin where those before end.
+    sites: usize,
+    /// For each hot title and site the end of its parts; they begin where those before end.
     ends: Vec<u32>,
     /// Siblings and how much of the title each was dealt; only of titles that are on another sibling than the first by
     /// score, or on several.
@@ -54,13 +54,14 @@ impl Spread {
         }
         let mut spread = Self {
             place,
-            hot: hot.len(),
+            sites: sites.len(),
             ends: Vec::with_capacity(sites.len() * hot.len()),
             parts: Vec::new(),
         };
-        for site in sites {
-            let mut table = Table::new(site, appliances, titles, presence, &hot);
-            for title in &hot {
+        let table = |site| Table::new(site, appliances, titles, presence, &hot);
+        let mut tables: Vec<_> = sites.iter().map(table).collect();
+        for title in &hot {
+            for table in &mut tables {
                 table.deal(
                     &titles[*title as usize],
                     presence.of_title(*title),
@@ -77,7 +78,7 @@ impl Spread {
         let Some(Some(place)) = self.place.get(title.0 as usize) else {
             return &[];
         };
-        let at = site.0 as usize * self.hot + usize::from(*place);
+        let at = usize::from(*place) * self.sites + site.0 as usize;
         let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.parts[from as usize..self.ends[at] as usize]
     }

@@ -4,7 +4,7 @@ use super::{DropReason, Dropped, Options, Ranked, Ranking, Tier};
 use crate::{
     bits::{self, Bits},
     circuit::{Signal, Verdict},
-    index::{ApplianceIx, Index, SiteIx, Target, TitleIx, network},
+    index::{ApplianceIx, Index, SiteIx, TitleIx, network},
     key::{ELSEWHERE, FARTHEST, Fields, Key, KeyName, SAME_REGION},
     policy::{
         MedRule,
@@ -19,6 +19,9 @@ use std::{cell::Cell, cmp::Ordering, net::IpAddr};
 
 /// Kilometres that count alike.
 const DISTANCE_STEP_KM: f64 = 50.0;
+
+/// Entries that are sorted as quickly as the best of them are found.
+const SORTED_WHOLE: usize = 16;
 
 /// Memory that a ranking keeps for the next one.
 #[derive(Debug, Clone, Default)]
@@ -130,14 +133,8 @@ impl<'a> Pass<'a> {
                 self.consider_current(route, routes, seen, ranking);
                 return;
             }
-            match self.index.target(route) {
-                Target::Nobody => {}
-                Target::Appliance(ix) => self.consider(ix, Some(route), seen, ranking),
-                Target::Site(site) => {
-                    for ix in &self.index.site(site).appliances {
-                        self.consider(*ix, Some(route), seen, ranking);
-                    }
-                }
+            for ix in self.index.reached(route) {
+                self.consider(*ix, Some(route), seen, ranking);
             }
         }
         if let Some(only) = self.options.only {
@@ -163,24 +160,23 @@ impl<'a> Pass<'a> {
         if let Some(current) = self.options.current {
             self.consider_once(current, seen, ranking);
         }
-        let found = |ranking: &Ranking| {
-            let current = ranking
-                .entries
-                .iter()
-                .any(|e| Some(e.appliance) == self.options.current);
-            ranking.entries.len() - usize::from(current)
-        };
-        let enough = |ranking: &Ranking| !self.options.complete && found(ranking) >= self.options.limit;
-        if enough(ranking) {
+        if self.has_enough(ranking) {
             return;
         }
         if let Some(own) = self.own {
             self.consider_rest(Some(self.index.region(own)), seen, ranking);
-            if enough(ranking) {
+            if self.has_enough(ranking) {
                 return;
             }
         }
         self.consider_rest(None, seen, ranking);
+    }
+
+    /// Whether nobody farther away is wanted.
+    fn has_enough(&self, ranking: &Ranking) -> bool {
+        let current = |e: &Ranked| Some(e.appliance) == self.options.current;
+        let found = ranking.entries.len() - usize::from(ranking.entries.iter().any(current));
+        !self.options.complete && found >= self.options.limit
     }
 
     /// Whether as many as are wanted have better routes than this one, and so than all after it.
@@ -209,22 +205,39 @@ impl<'a> Pass<'a> {
         let Some(current) = self.options.current.filter(|ix| !seen.has(ix.0)) else {
             return;
         };
-        let leads_there = |route: &&Candidate| match self.index.target(route) {
-            Target::Nobody => false,
-            Target::Appliance(ix) => ix == current,
-            Target::Site(site) => site == self.index.standing(current).site,
-        };
+        let leads_there = |route: &&Candidate| self.index.reached(route).contains(&current);
         let route = std::iter::once(first).chain(rest).find(leads_there);
         self.consider(current, route, seen, ranking);
     }
 
-    /// Looks at all appliances, or those of a region, that were not looked at yet.
+    /// Looks at all appliances, or those of a region, that were not looked at yet; without rules, those with more room
+    /// come first, and the others only while there are not enough.
     fn consider_rest(&self, region: Option<&[u64]>, seen: &mut Bits, ranking: &mut Ranking) {
-        for word in 0..seen.0.len() {
-            let mut rest = !seen.0[word] & region.map_or(u64::MAX, |region| region[word]);
-            if !self.options.complete {
-                rest &= self.holders[word] & self.index.available()[word];
+        if self.options.complete {
+            return self.consider_among(region, |_| u64::MAX, seen, ranking);
+        }
+        if !self.matches.is_empty() {
+            let holders = |word: usize| self.holders[word] & self.index.available()[word];
+            return self.consider_among(region, holders, seen, ranking);
+        }
+        for with_room in self.index.by_headroom() {
+            let holders = |word: usize| self.holders[word] & with_room.0[word];
+            self.consider_among(region, holders, seen, ranking);
+            if self.has_enough(ranking) {
+                return;
             }
+        }
+    }
+
+    fn consider_among(
+        &self,
+        region: Option<&[u64]>,
+        these: impl Fn(usize) -> u64,
+        seen: &mut Bits,
+        ranking: &mut Ranking,
+    ) {
+        for word in 0..seen.0.len() {
+            let rest = !seen.0[word] & region.map_or(u64::MAX, |region| region[word]) & these(word);
             for bit in bits::ones(word, rest) {
                 if (bit as usize) < self.index.appliance_count() {
                     self.consider(ApplianceIx(bit), None, seen, ranking);
@@ -401,15 +414,27 @@ impl<'a> Pass<'a> {
                 .then_with(|| order(a.appliance).cmp(&order(b.appliance)))
         };
         let (entries, limit) = (&mut ranking.entries, self.options.limit);
-        if !self.options.complete && self.options.current.is_none() && limit < entries.len() {
+        let is_current = |e: &Ranked| Some(e.appliance) == self.options.current;
+        let most = limit.max(1);
+        let cut = !self.options.complete && most < entries.len();
+        if cut {
             // Only those that may get into the answer need a score.
-            let (_, next, _) = entries.select_nth_unstable_by_key(limit.saturating_sub(1), |e| e.key);
-            let last = next.key;
-            entries.retain(|e| e.key.no_worse_before_score(last));
+            let (_, last, _) = entries.select_nth_unstable_by_key(most - 1, |e| e.key);
+            let last = last.key;
+            entries.retain(|e| e.key.no_worse_before_score(last) || is_current(e));
         }
         for entry in entries.iter_mut() {
             let (no_copy, score) = self.score(entry.appliance);
             (entry.key, entry.score) = (entry.key.with_score(no_copy, score), score);
+        }
+        if cut && entries.len() > most.max(SORTED_WHOLE) {
+            entries.select_nth_unstable_by(most - 1, compare);
+            if let Some(at) = entries[most..].iter().position(is_current) {
+                entries.swap(most, most + at); // worse than those before it, but may be kept
+                entries.truncate(most + 1);
+            } else {
+                entries.truncate(most);
+            }
         }
         entries.sort_unstable_by(compare);
         if let Some(current) = self.options.current {

@@ -213,10 +213,12 @@ impl RouteBuilder {
         if all_anew || self.covers_at_start == 0 {
             self.covers_at_start = self.coverings.stored();
         }
+        let (coverings, groups) = self.coverings.publish();
         RouteTable {
             v4,
             v6,
-            coverings: self.coverings.publish(),
+            coverings,
+            groups,
             attributes: self.shown_attributes.clone(),
             holders: Arc::clone(&self.holders),
             prefixes: self.prefix_count(),

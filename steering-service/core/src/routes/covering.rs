@@ -1,5 +1,6 @@
 //! Who covers a range of addresses: the routes of its network and, of all networks around it, those of holders that
-//! have none nearer.
+//! have none nearer. Appliances of a site hear the same over the same routers, so that a cover has one entry for all holders of
+//! one route: a look-up waits for memory, and the fewer there is the less it waits.
 
 use super::{Attributes, HolderName, SiteClass, chunked::Chunked, intern::Interner};
 use foldhash::fast::FixedState;
@@ -9,13 +10,13 @@ use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Holder(pub u32);
 
-/// One holder's best route for a client.
+/// The best route for a client of some holders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Candidate {
-    /// Whose.
-    pub holder: Holder,
+    /// Whose: number of a group of holders.
+    pub(crate) group: u32,
     pub(super) attributes: u32,
-    /// Length of its longest match.
+    /// Length of their longest match.
     pub prefix_len: u8,
     /// Class of the route.
     pub class: SiteClass,
@@ -40,12 +41,14 @@ pub struct Coverings {
     /// Hash of a run → its number. Of two runs with one hash only the first is found again.
     known: HashMap<u64, u32, FixedState>,
     hasher: FixedState,
+    groups: Chunked<Arc<[Holder]>>,
+    known_groups: HashMap<Arc<[Holder]>, u32, FixedState>,
     /// What has been put together since the last publication.
     made: HashMap<(u32, u8, u32), u32, FixedState>,
 }
 
 const HEAD: Candidate = Candidate {
-    holder: Holder(u32::MAX),
+    group: u32::MAX,
     attributes: 0,
     prefix_len: 0,
     class: SiteClass::Transit,
@@ -53,7 +56,7 @@ const HEAD: Candidate = Candidate {
     med_rank: 0,
 };
 
-/// Most holders that cover one client, so that a run fits a chunk; the worst routes are left out beyond it.
+/// Most different routes to one client, so that a run fits a chunk; the worst routes are left out beyond it.
 pub const MAX_COVERING: usize = super::chunked::CHUNK - 1;
 
 /// The members of a cover.
@@ -78,14 +81,16 @@ impl Coverings {
             runs,
             known: HashMap::default(),
             hasher: FixedState::default(),
+            groups: Chunked::default(),
+            known_groups: HashMap::default(),
             made: HashMap::default(),
         }
     }
-    /// A copy for a table. Numbers of sets may mean others from now on.
-    pub fn publish(&mut self) -> Chunked<Candidate> {
+    /// A copy for a table: covers and groups of holders. Numbers of sets may mean others from now on.
+    pub fn publish(&mut self) -> (Chunked<Candidate>, Chunked<Arc<[Holder]>>) {
         self.made.clear();
         self.made.shrink_to(1 << 16);
-        self.runs.clone()
+        (self.runs.clone(), self.groups.clone())
     }
     /// Candidates stored, used or not.
     pub fn stored(&self) -> usize {
@@ -98,12 +103,23 @@ impl Coverings {
             return *made;
         }
         let routes = parts.sets.get(set);
-        let mut run: Vec<Candidate> = routes.iter().map(|route| candidate(parts, route, len)).collect();
-        let outer = members(&self.runs, around).iter();
-        run.extend(outer.filter(|c| routes.binary_search_by_key(&c.holder, |r| r.holder).is_err()));
+        let name = |holder: Holder| &parts.holders[holder.0 as usize];
+        let mut of_holders: Vec<(u32, u8, Holder)> =
+            routes.iter().map(|r| (r.attributes, len, r.holder)).collect();
+        for outer in members(&self.runs, around) {
+            let group = self.groups.get(outer.group).iter();
+            let others = group.filter(|h| routes.binary_search_by_key(*h, |r| r.holder).is_err());
+            of_holders.extend(others.map(|h| (outer.attributes, outer.prefix_len, *h)));
+        }
+        let route = |(attributes, len, _): &(u32, u8, Holder)| (*attributes, *len);
+        of_holders.sort_unstable_by(|a, b| route(a).cmp(&route(b)).then_with(|| name(a.2).cmp(name(b.2))));
+        let mut run: Vec<Candidate> = of_holders
+            .chunk_by(|a, b| route(a) == route(b))
+            .map(|same| self.candidate(parts, same))
+            .collect();
         rank_meds(parts, &mut run);
-        let name = |c: &Candidate| &parts.holders[c.holder.0 as usize];
-        run.sort_unstable_by(|a, b| a.route_order(b).then_with(|| name(a).cmp(name(b))));
+        let first = |c: &Candidate| name(self.groups.get(c.group)[0]);
+        run.sort_unstable_by(|a, b| a.route_order(b).then_with(|| first(a).cmp(first(b))));
         run.truncate(MAX_COVERING);
         run.insert(
             0,
@@ -117,6 +133,30 @@ impl Coverings {
         number
     }
 
+    /// Of holders with one and the same route.
+    fn candidate(&mut self, parts: &Parts, same: &[(u32, u8, Holder)]) -> Candidate {
+        let (number, prefix_len, _) = same[0];
+        let attributes = parts.attributes.get(number);
+        Candidate {
+            group: self.group(same.iter().map(|(.., holder)| *holder).collect()),
+            attributes: number,
+            prefix_len,
+            class: attributes.class,
+            path_len: attributes.as_path_len.min(255) as u8,
+            med_rank: 0,
+        }
+    }
+
+    fn group(&mut self, holders: Arc<[Holder]>) -> u32 {
+        if let Some(known) = self.known_groups.get(&holders) {
+            return *known;
+        }
+        let number = self.groups.next();
+        self.groups.push(Arc::clone(&holders));
+        self.known_groups.insert(holders, number);
+        number
+    }
+
     fn intern(&mut self, run: &[Candidate]) -> u32 {
         let hash = self.hasher.hash_one(run);
         if let Some(known) = self.known.get(&hash)
@@ -127,18 +167,6 @@ impl Coverings {
         let number = self.runs.push_run(run, &HEAD);
         self.known.entry(hash).or_insert(number);
         number
-    }
-}
-
-fn candidate(parts: &Parts, route: &Route, len: u8) -> Candidate {
-    let attributes = parts.attributes.get(route.attributes);
-    Candidate {
-        holder: route.holder,
-        attributes: route.attributes,
-        prefix_len: len,
-        class: attributes.class,
-        path_len: attributes.as_path_len.min(255) as u8,
-        med_rank: 0,
     }
 }
 

@@ -11,7 +11,7 @@ use cdn_types::{
 };
 use proptest::prelude::*;
 use std::{collections::HashSet, net::IpAddr};
-use steering_core::{Index, Options, Policy, Ranking, policy::MedRule, rank, routes::SiteClass};
+use steering_core::{ApplianceIx, Index, Options, Policy, Ranking, policy::MedRule, rank, routes::SiteClass};
 
 const OBJECTS: u32 = 6;
 
@@ -21,10 +21,10 @@ fn state() -> impl Strategy<Value = ApplianceState> {
 }
 
 prop_compose! {
-    /// Up to six sites in three regions, up to sixteen appliances with any state, load, capacity and inventory.
-    pub fn fleet()(
+    /// Up to six sites in three regions, less than `most` appliances with any state, load, capacity and inventory.
+    fn fleet_of(most: usize)(
         regions in proptest::collection::vec(0..3u8, 1..6),
-        appliances in proptest::collection::vec((0..100usize, state(), 0..=105u64, prop_oneof![Just(0), Just(10), 1..200u64], 0u32..1 << OBJECTS, any::<bool>()), 0..16),
+        appliances in proptest::collection::vec((0..100usize, state(), 0..=105u64, prop_oneof![Just(0), Just(10), 1..200u64], 0u32..1 << OBJECTS, any::<bool>()), 0..most),
         required in 1u32..1 << OBJECTS,
     ) -> FleetSnapshot {
         let bits = |mask: u32| (0..OBJECTS).filter(move |b| mask >> b & 1 == 1).collect::<Vec<_>>();
@@ -55,6 +55,10 @@ prop_compose! {
             fallback: "http://origin:1".into(),
         }
     }
+}
+
+pub fn fleet() -> impl Strategy<Value = FleetSnapshot> {
+    fleet_of(16)
 }
 
 fn client() -> impl Strategy<Value = IpAddr> {
@@ -94,6 +98,18 @@ proptest! {
         turned.sites.reverse();
         prop_assert_eq!(order(&f, c), order(&f, c));
         prop_assert_eq!(order(&f, c), order(&turned, c));
+    }
+
+    #[test]
+    fn of_large_fleets_too_a_short_list_is_the_beginning_wherever_the_session_is(
+        f in fleet_of(120), c in client(), at in any::<prop::sample::Index>(), playing: bool, limit in 0..9usize
+    ) {
+        prop_assume!(!f.appliances.is_empty());
+        let current = playing.then(|| ApplianceIx(at.index(f.appliances.len()) as u32));
+        let short = Options { limit, current, ..Options::default() };
+        let (_, whole) = run(&f, c, &Options { complete: true, limit: usize::MAX, ..short });
+        let (_, r) = run(&f, c, &short);
+        prop_assert_eq!(&r.entries[..], &whole.entries[..limit.min(whole.entries.len())]);
     }
 
     #[test]

@@ -201,10 +201,11 @@ proptest! {
         let probes = [IpAddr::from((0x0a01_0700u32 ^ u32::from(near)).to_be_bytes())];
         let edges = networks.iter().flat_map(|(_, n)| [n.network(), n.broadcast()]);
         for ip in edges.chain(probes) {
-            let known = |c: &&Candidate| match &index.routes().holders()[c.holder.0 as usize] {
+            let in_fleet = |holder: &HolderName| match holder {
                 HolderName::Site(id) => index.site_ix(id).is_some(),
                 HolderName::Appliance(id) => index.appliance_ix(id).is_some(),
             };
+            let known = |c: &&Candidate| index.routes().holders_of(c).any(in_fleet);
             let best = index.routes().covering(ip).iter().find(known);
             let offered = best.is_some_and(|c| c.class != SiteClass::Transit);
             let own = index.site_of(ip).map(|(site, _)| site).filter(|_| offered);
