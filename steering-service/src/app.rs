@@ -249,12 +249,18 @@ impl App {
     fn spawn_followers(&self, counts: &Arc<Counts>, feedback: &Arc<Feedback>) -> Result<Tasks, StartError> {
         let mut tasks = Tasks::default();
         let (fleet, metrics) = (Arc::clone(&self.fleet), Arc::clone(&self.metrics));
+        // Taken over in any case: left alone, the signal would end the process.
+        let mut hangup = signal(SignalKind::hangup())?;
         if let Some(path) = &self.config.policy {
-            // Taken over here, since the signal ends a process that has no use for it.
-            let hangup = signal(SignalKind::hangup())?;
             let (fleet, metrics) = (Arc::clone(&fleet), Arc::clone(&metrics));
             let following = policy::follow(path.clone(), hangup, fleet, metrics);
             tasks.forever.push(tokio::spawn(following));
+        } else {
+            tasks.forever.push(tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    tracing::warn!("SIGHUP: there is no policy to read again; start with --policy FILE");
+                }
+            }));
         }
         if let Some(signer) = self.signer.clone() {
             let metrics = Arc::clone(&metrics);

@@ -63,6 +63,22 @@ pub const METRICS: &[Metric] = &[
         help: "Sessions that appliances saw come to them in play: fled (from where they were sent; these are failovers), expected (sent there, or known to be there), again (had fled within a minute), silent (does not poll here), unknown (not begun here), shared (its player gives several sessions one id), undeclared (its manifest does not name that appliance), late (told too late).",
     },
     Metric {
+        name: "steering_beginnings_total",
+        kind: Kind::Counter,
+        unit: "sessions",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Sessions that appliances saw begin.",
+    },
+    Metric {
+        name: "steering_feedback_rounds_total",
+        kind: Kind::Counter,
+        unit: "rounds",
+        labels: &[],
+        stability: Stability::Experimental,
+        help: "Times that what players and appliances say was taken in, some ten a second; if it stands still, rankings no longer follow what they say.",
+    },
+    Metric {
         name: "steering_viewer_throughputs_total",
         kind: Kind::Counter,
         unit: "samples",
@@ -313,6 +329,10 @@ pub struct Metrics {
     pub failovers: IntCounter,
     /// By outcome.
     pub arrivals: IntCounterVec,
+    /// Sessions.
+    pub beginnings: IntCounter,
+    /// Collections.
+    pub feedback_rounds: IntCounter,
     /// Samples of throughput.
     pub viewer_throughputs: IntCounter,
     /// Reports.
@@ -408,6 +428,8 @@ impl Metrics {
             throughput_networks: gauge("steering_throughput_networks")?,
             failovers: counter("steering_failovers_total")?,
             arrivals: counters("steering_arrivals_total")?,
+            beginnings: counter("steering_beginnings_total")?,
+            feedback_rounds: counter("steering_feedback_rounds_total")?,
             viewer_throughputs: counter("steering_viewer_throughputs_total")?,
             viewer_reports_lost: counter("steering_viewer_reports_lost_total")?,
             viewer_gaps: counter("steering_viewer_gaps_total")?,

@@ -245,10 +245,15 @@ impl Circuit {
     }
 
     fn fade(&mut self, now: f64) {
-        let factor = 0.5f64.powf((now - self.at).max(0.0) / HALF_LIFE_SECONDS);
+        let factor = faded(now - self.at);
         self.evidence.iter_mut().for_each(|sum| *sum *= factor);
         self.at = self.at.max(now);
     }
+}
+
+/// What is left of evidence after so many seconds.
+fn faded(seconds: f64) -> f64 {
+    0.5f64.powf(seconds.max(0.0) / HALF_LIFE_SECONDS)
 }
 
 /// How much more observations speak for an appliance that fails than for one with ordinary noise.
@@ -269,6 +274,7 @@ mod tests {
         noise_permille: 50,
         failing_permille: 500,
         evidence: 20.0,
+        network_failures: 4.0,
         back_off: 10.0,
         longest_back_off: 40.0,
         trial_permille: 50,

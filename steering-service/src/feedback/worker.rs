@@ -94,6 +94,7 @@ impl Worker {
             self.judge(&fleet, &words, now);
         }
         self.publish(now);
+        self.metrics.feedback_rounds.inc();
     }
 
     fn measure(&mut self, reports: &[Report], now: f64) {
@@ -144,6 +145,7 @@ impl Worker {
             for session in &report.seen.began {
                 self.feedback.began_at(&met(*session));
             }
+            self.metrics.beginnings.inc_by(report.seen.began.len() as u64);
             let arrived = &report.seen.arrived;
             if now - then > NEWS_SECONDS {
                 let late = self.metrics.arrivals.with_label_values(&["late"]);

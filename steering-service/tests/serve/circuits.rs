@@ -76,6 +76,13 @@ pub async fn until_metric(p: &Program, name: &str, pleases: impl Fn(f64) -> bool
     }
 }
 
+/// Waits until feedback has been taken in so many times more, ten times a second.
+pub async fn rounds(p: &Program, more: f64) {
+    let name = "steering_feedback_rounds_total";
+    let before = metric(p, name).await;
+    until_metric(p, name, |n| n >= before + more).await;
+}
+
 #[tokio::test]
 async fn a_killed_appliance_is_off_the_first_place_within_five_seconds() {
     let (p, mut running) = with_appliances(&["--probe-path", "/healthz"]).await;

@@ -108,6 +108,15 @@ async fn sighup_reads_the_policy_again() {
 }
 
 #[tokio::test]
+async fn sighup_without_a_policy_is_survived() {
+    let p = Program::offline(&fleet(), &[]).await;
+    let kill = Command::new("kill").args(["-HUP", &p.pid()]).status().await;
+    assert!(kill.unwrap().success());
+    let (status, _) = p.stop().await;
+    assert!(status.success(), "ended by {status} and not by SIGTERM");
+}
+
+#[tokio::test]
 async fn a_title_is_refused_with_451_where_it_is_not_licensed() {
     let policy = "version = 1\n[[licence]]\ntitle = \"film\"\nonly = [\"DE\"]\n";
     let args = ["--trusted-proxy", "127.0.0.0/8", "--country-header", "x-country"];

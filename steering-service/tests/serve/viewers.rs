@@ -1,12 +1,12 @@
 //! What appliances see of their viewers, from the control plane to the answers: sessions that flee, and throughput.
 
 use super::{
-    circuits::{metric, poll_from, until_metric},
+    circuits::{metric, poll_from, rounds, until_metric},
     control::Control,
     feedback::{EXPLAIN, of},
     fixture::fleet,
     manifests::read_hls,
-    program::{Program, sample},
+    program::{PATIENCE, Program, sample},
     steering::Session,
 };
 use cdn_types::{
@@ -71,7 +71,7 @@ async fn twelve(p: &Program, first: usize) -> Vec<Session> {
         sessions.push(session);
     }
     // What is heard now was seen a second ago, and who polled after that has said where it is.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    rounds(p, 12.0).await;
     sessions
 }
 
@@ -108,14 +108,16 @@ async fn sessions_that_appliances_meet_elsewhere_take_theirs_out() {
     assert_eq!(metric(&p, "steering_failovers_total").await, 12.0);
     // Their TTL over, they say it themselves: that is no second failover.
     let reports = r#"steering_player_reports_total{outcome="taken"}"#;
+    let due = Instant::now();
     while metric(&p, reports).await < 12.0 {
+        assert!(due.elapsed() < PATIENCE, "their reports are not taken");
         for (n, session) in sessions.iter().enumerate() {
             let query = format!("?_HLS_pathway={second}&_HLS_throughput=20000000");
             assert_eq!(&poll_from(&p, session, n, &query).await[0], second);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        rounds(&p, 1.0).await;
     }
-    tokio::time::sleep(Duration::from_millis(300)).await; // three collections
+    rounds(&p, 2.0).await; // one that has begun since
     assert_eq!(metric(&p, "steering_failovers_total").await, 12.0);
 }
 
@@ -141,7 +143,8 @@ async fn an_appliances_word_counts_for_sessions_of_this_service_that_have_left_w
         ..Sightings::default()
     };
     control.see(third, began);
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    until_metric(&p, "steering_beginnings_total", |n| n == 1.0).await;
+    rounds(&p, 12.0).await;
     control.see(second, arrived(15..16));
     until_metric(&p, &arrivals("expected"), |n| n == 13.0).await;
     control.see("nobody", arrived(0..12)); // not of the fleet
@@ -156,7 +159,7 @@ async fn an_appliances_word_counts_for_sessions_of_this_service_that_have_left_w
     // One session runs about: it counts once in its TTL.
     for appliance in [second, first, third, first, second] {
         control.see(appliance, arrived(0..1));
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        rounds(&p, 3.0).await;
     }
     until_metric(&p, "steering_failovers_total", |n| n == 1.0).await;
     let list = poll_from(&p, &sessions[0], 0, "").await;

@@ -108,6 +108,19 @@ async fn until(rank: &str, pleases: impl Fn(&Value) -> bool) -> Result<Value> {
     }
 }
 
+/// Waits until steering has heard of so many sessions that they play.
+async fn until_begun(steering: &str, sessions: usize) -> Result<()> {
+    let (began, wanted) = (Instant::now(), format!("steering_beginnings_total {sessions}"));
+    loop {
+        let text = reqwest::get(format!("{steering}/metrics")).await?.text().await?;
+        if text.lines().any(|line| line == wanted) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < PAGE_LIMIT, "no `{wanted}` in {text}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn explain(rank: &str) -> Result<Value> {
     let answer: Value = reqwest::get(rank).await?.json().await?;
     Ok(answer["explain"].clone())
@@ -133,8 +146,7 @@ async fn players_that_go_to_the_neighbour_take_an_appliance_out_within_five_seco
     let [first, second] = [0, 1].map(|at| players[0].pathways[at].0.clone());
     let before = explain(&rank).await?;
     ensure!(before["ranked"][0]["appliance"] == *first, "{before:#}");
-    // Longer than what is seen of them takes to get there, so that all of them are known to play at the first.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_begun(&steering, players.len()).await?;
     let left = Instant::now();
     for player in &players {
         player.ask(1, "bl=4000,mtp=25400").await?;

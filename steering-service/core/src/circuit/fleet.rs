@@ -22,9 +22,11 @@ use std::{
 const HURRY: f64 = 10.0;
 /// Most probes a second of all appliances, while none is doubtful.
 const PROBES_PER_SECOND: f64 = 500.0;
-/// Most that one network of viewers counts for an appliance in one round, in observations, so that what breaks a network's
-/// own way is not taken for all viewers' at once. Rounds are short: over a second it bounds little.
-const NETWORK_WEIGHT: f64 = 2.0;
+/// Most that one network of viewers counts for an appliance in one round, in observations: many good words of one
+/// network shall not cover the bad ones of others.
+const ROUND_WEIGHT: f64 = 2.0;
+/// Part of a failure below which it is forgotten that a network has told it.
+const FORGOTTEN: f64 = 0.05;
 
 #[derive(Debug)]
 struct Member {
@@ -49,10 +51,26 @@ pub struct Word {
     pub served: bool,
 }
 
+/// Failures that a network has told of an appliance; they fade as evidence does, so that what breaks a network's own way,
+/// or lies from there, never outweighs what it may.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    failures: f64,
+    at: f64,
+}
+
+impl Told {
+    fn faded(self, now: f64) -> f64 {
+        self.failures * super::faded(now - self.at)
+    }
+}
+
 /// All circuits.
 #[derive(Debug, Default)]
 pub struct Circuits {
     members: BTreeMap<OcaId, Member>,
+    /// Failures that each network was believed of late.
+    told: BTreeMap<(OcaId, Network), Told>,
     /// Times that a circuit was opened, by signal.
     openings: [u64; 2],
 }
@@ -116,15 +134,28 @@ impl Circuits {
             }
         }
         let mut by_appliance: BTreeMap<&OcaId, Seen> = BTreeMap::new();
-        for ((appliance, _), seen) in by_network {
-            let scale = (NETWORK_WEIGHT / (seen.failures + seen.successes)).min(1.0);
+        for ((appliance, network), seen) in by_network {
+            let scale = (ROUND_WEIGHT / (seen.failures + seen.successes)).min(1.0);
             let sum = by_appliance.entry(appliance).or_default();
-            sum.failures += seen.failures * scale;
             sum.successes += seen.successes * scale;
+            if seen.failures > 0.0 {
+                let key = (appliance.clone(), network);
+                sum.failures += self.believed(policy, key, seen.failures * scale, now);
+            }
         }
+        self.told.retain(|_, told| told.faded(now) > FORGOTTEN);
         for (appliance, seen) in by_appliance {
             self.observe(policy, appliance, Signal::Players, seen, now);
         }
+    }
+
+    /// How many of a network's failures count.
+    fn believed(&mut self, policy: &CircuitPolicy, key: (OcaId, Network), failures: f64, now: f64) -> f64 {
+        let before = self.told.get(&key).map_or(0.0, |told| told.faded(now));
+        let believed = failures.min((policy.network_failures - before).max(0.0));
+        let failures = before + believed;
+        self.told.insert(key, Told { failures, at: now });
+        believed
     }
 
     /// Takes in what a probe found.

@@ -14,6 +14,9 @@ pub struct CircuitPolicy {
     pub failing_permille: u32,
     /// How much better the second share must explain what was seen than the first: the natural logarithm of the ratio.
     pub evidence: f64,
+    /// Failures that one network of viewers (/24, /48) may tell of an appliance; half of what it has told is given back
+    /// in a minute.
+    pub network_failures: f64,
     /// Seconds out after the first time; doubles from time to time.
     pub back_off: f64,
     /// Most seconds out, and seconds of good conduct that halve the next time.
@@ -37,6 +40,7 @@ impl Default for CircuitPolicy {
             noise_permille: 50,
             failing_permille: 500,
             evidence: 20.0,
+            network_failures: 4.0,
             back_off: 10.0,
             longest_back_off: 300.0,
             trial_permille: 50,
@@ -57,6 +61,7 @@ pub struct RawCircuit {
     pub noise_permille: Option<u32>,
     pub failing_permille: Option<u32>,
     pub evidence: Option<f64>,
+    pub network_failures: Option<f64>,
     pub back_off_seconds: Option<f64>,
     pub longest_back_off_seconds: Option<f64>,
     pub trial_permille: Option<u32>,
@@ -76,6 +81,7 @@ impl TryFrom<&RawCircuit> for CircuitPolicy {
             noise_permille: raw.noise_permille.unwrap_or(shipped.noise_permille),
             failing_permille: raw.failing_permille.unwrap_or(shipped.failing_permille),
             evidence: raw.evidence.unwrap_or(shipped.evidence),
+            network_failures: raw.network_failures.unwrap_or(shipped.network_failures),
             back_off: raw.back_off_seconds.unwrap_or(shipped.back_off),
             longest_back_off: raw.longest_back_off_seconds.unwrap_or(shipped.longest_back_off),
             trial_permille: raw.trial_permille.unwrap_or(shipped.trial_permille),
@@ -87,6 +93,13 @@ impl TryFrom<&RawCircuit> for CircuitPolicy {
         let seconds = "give seconds, 1 to 3600";
         let checks = [
             ("evidence", made.evidence, 3.0, 100.0, "give 3 to 100"),
+            (
+                "network_failures",
+                made.network_failures,
+                0.1,
+                1000.0,
+                "give 0.1 to 1000",
+            ),
             ("back_off_seconds", made.back_off, 1.0, 3600.0, seconds),
             (
                 "longest_back_off_seconds",

@@ -239,6 +239,30 @@ fn one_network_of_viewers_does_not_decide_against_many() {
     }
 }
 
+/// Nobody else is there to contradict, for an hour, with many sessions or a few.
+#[test]
+fn one_network_alone_never_takes_out_an_idle_appliance_and_three_do_at_once() {
+    for sessions in [1, 1000] {
+        let mut sim = Sim::new(&fleet(), 1);
+        let told = |n| Word {
+            client: client(n),
+            appliance: "lon-1".parse().unwrap(),
+            served: false,
+        };
+        let mut said = |networks: &[u32], round: u32| {
+            let now = f64::from(round) * ROUND;
+            let words: Vec<_> = networks.iter().flat_map(|n| vec![told(*n); sessions]).collect();
+            sim.circuits.words(&sim.policy, &words, now);
+            sim.circuits.verdicts(&sim.policy, now)
+        };
+        for round in 0..36_000 {
+            assert_eq!(said(&[7], round), Verdicts::default(), "{round}");
+        }
+        let out = (36_000..36_050).find(|round| said(&[8, 9, 10], *round) != Verdicts::default());
+        assert!(out.is_some_and(|round| round < 36_000 + 5), "{out:?}");
+    }
+}
+
 #[test]
 fn what_the_control_plane_says_counts_too() {
     let mut world = fleet();
