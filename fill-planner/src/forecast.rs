@@ -18,7 +18,8 @@ use cdn_types::{
     time::Date,
 };
 use fill_core::{
-    Boosted, DecayedMean, History, Predictor, SeasonalNaive, nightly::NightlyModel, service::Service,
+    Boosted, DecayedMean, Forecast, History, Predictor, SeasonalNaive, nightly::NightlyModel,
+    service::Service,
 };
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -29,6 +30,8 @@ pub const KIND: &str = "nights";
 pub struct Chosen {
     /// The predictor.
     pub predictor: Box<dyn Predictor + Send>,
+    /// What it would have forecast for days that it has learnt from, where it has.
+    unseen: Option<Unseen>,
     /// What the plan's report is to warn of.
     pub warnings: Vec<String>,
     /// For monitoring.
@@ -39,8 +42,16 @@ impl Chosen {
     fn simple(predictor: impl Predictor + Send + 'static) -> Self {
         Self {
             predictor: Box::new(predictor),
+            unseen: None,
             warnings: vec![],
             figures: ForecastFigures::default(),
+        }
+    }
+    /// The predictor for days that are over: it has seen nothing of the day that it is asked for.
+    pub fn for_the_past(&self) -> &dyn Predictor {
+        match &self.unseen {
+            Some(unseen) => unseen,
+            None => self.predictor.as_ref(),
         }
     }
     /// The baseline, with the reason why it is no learnt forecast.
@@ -134,9 +145,49 @@ fn learnt(model: ModelFile<NightlyModel>, service: Arc<Service>, history: &Histo
         scores: None,
         model_age_days: model_age(&model, history),
     };
+    let unseen = Unseen::new(&model, &service);
     Chosen {
         figures,
+        unseen,
         ..Chosen::simple(predictor(model, service))
+    }
+}
+
+/// The learnt forecast of days that are over, each by the newest model that had not learnt from it.
+struct Unseen {
+    /// The last day that it has learnt from, and the forecast; newest first.
+    models: [(Date, Boosted); 2],
+}
+
+impl Unseen {
+    /// None where the file keeps no earlier model.
+    fn new(model: &ModelFile<NightlyModel>, service: &Arc<Service>) -> Option<Self> {
+        let earlier = model.earlier.as_ref()?;
+        let of = |to: &str, model: &NightlyModel| {
+            let name = format!("boosted, trained to {to}");
+            let basis = ObjectDigest::of(name.as_bytes()); // of no plan that is published
+            let boosted = Boosted::new(name, Arc::new(model.clone()), Arc::clone(service), basis);
+            Some((to.parse().ok()?, boosted))
+        };
+        let newest = of(&model.trained.to, &model.model)?;
+        Some(Self {
+            models: [newest, of(&earlier.to, &earlier.model)?],
+        })
+    }
+
+    /// What forecasts a day.
+    fn of(&self, day: Date) -> &Boosted {
+        let [(newest_to, newest), (_, earlier)] = &self.models;
+        if *newest_to < day { newest } else { earlier }
+    }
+}
+
+impl Predictor for Unseen {
+    fn name(&self) -> &str {
+        self.models[0].1.name()
+    }
+    fn predict(&self, history: &History) -> Forecast {
+        self.of(history.planned()).predict(history)
     }
 }
 
@@ -196,4 +247,52 @@ pub fn past(args: &PastArgs, date: Option<Date>) -> Result<(History, Catalogue),
         }
     };
     Ok((history, catalogue))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Earlier, FORMAT, Window};
+    use fill_core::{
+        nightly::{Doubt, GROUPS},
+        trees::Ensemble,
+    };
+
+    #[test]
+    fn days_that_are_over_are_forecast_by_models_that_had_not_learnt_from_them() {
+        let model = |correction| NightlyModel {
+            calendar: false,
+            lead: 1,
+            corrections: [correction; GROUPS],
+            doubt: Doubt::default(),
+            trees: Ensemble::default(),
+        };
+        let mut file = ModelFile {
+            format: FORMAT,
+            kind: KIND.to_owned(),
+            trained: Window {
+                from: "2026-10-01".into(),
+                to: "2026-11-21".into(),
+            },
+            seed: 1,
+            scores: Default::default(),
+            nights: vec![],
+            earlier: Some(Earlier {
+                to: "2026-11-07".into(),
+                model: model(1.0),
+            }),
+            model: model(2.0),
+        };
+        let service = Arc::new(Service::new(&Catalogue { objects: vec![] }, &[], &[]));
+        let unseen = Unseen::new(&file, &service).unwrap();
+        for (day, by) in [
+            ("2026-11-16", "boosted, trained to 2026-11-07"),
+            ("2026-11-21", "boosted, trained to 2026-11-07"),
+            ("2026-11-22", "boosted, trained to 2026-11-21"),
+        ] {
+            assert_eq!(unseen.of(day.parse().unwrap()).name(), by, "{day}");
+        }
+        file.earlier = None; // as releases before this one wrote it
+        assert!(Unseen::new(&file, &service).is_none());
+    }
 }

@@ -6,5 +6,5 @@
 mod file;
 mod train;
 
-pub use file::{FORMAT, Kept, ModelError, ModelFile, NightScore, Window};
+pub use file::{Earlier, FORMAT, Kept, ModelError, ModelFile, NightScore, Window};
 pub use train::{Recipe, TrainError, train};

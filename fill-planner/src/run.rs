@@ -186,7 +186,7 @@ async fn fetch_and_plan(
         let history = History::before(date, &rows);
         let state = args.state.as_deref().map(State::new);
         let (policy, unheeded) = args.method.policy(date, &catalogue, &fleet)?;
-        let chosen = forecast::choose(&args.method, state.as_ref(), &history, &catalogue, &fleet)?;
+        let mut chosen = forecast::choose(&args.method, state.as_ref(), &history, &catalogue, &fleet)?;
         tracing::info!("the forecast is the {}", chosen.predictor.name());
         let (forecast, basis) = forecast(&args, &chosen, history.clone())?;
         let inputs = Inputs {
@@ -203,10 +203,10 @@ async fn fetch_and_plan(
         planned
             .report
             .warnings
-            .extend(unheeded.into_iter().chain(chosen.warnings));
+            .extend(unheeded.into_iter().chain(std::mem::take(&mut chosen.warnings)));
         if let Basis::Fresh(..) = basis {
             let expected = planned.report.hit_share();
-            planned.report.promise = promise(&inputs, chosen.predictor.as_ref(), &rows, expected)?;
+            planned.report.promise = promise(&inputs, chosen.for_the_past(), &rows, expected)?;
         }
         if let Basis::Stale { kept: true, .. } = basis {
             let warning = format!("no fresh demand came; the forecast is {}", forecast.name);

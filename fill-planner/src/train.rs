@@ -4,7 +4,7 @@ use crate::{
     cli::TrainArgs,
     error::PlannerError,
     forecast::{KIND, past},
-    model::{FORMAT, ModelFile, TrainError, Window},
+    model::{Earlier, FORMAT, ModelFile, TrainError, Window},
     nightly::{
         EXAMPLE_DAYS,
         walk::{self, BASELINE, BOOSTED, Storage, Trained, YARDSTICK},
@@ -44,7 +44,12 @@ pub fn grow(
     storage: &Storage,
     seed: u64,
 ) -> Result<ModelFile<NightlyModel>, TrainError> {
-    let Trained { model, nights } = walk::train(panel, calendar, storage, seed)?;
+    let Trained {
+        model,
+        earlier,
+        earlier_to,
+        nights,
+    } = walk::train(panel, calendar, storage, seed)?;
     let day = panel.known.days();
     let first = day.saturating_sub(EXAMPLE_DAYS + 1).max(FIRST_EXAMPLE);
     Ok(ModelFile {
@@ -57,6 +62,10 @@ pub fn grow(
         seed,
         scores: walk::scores(&nights),
         nights,
+        earlier: Some(Earlier {
+            to: earlier_to.to_string(),
+            model: earlier,
+        }),
         model,
     })
 }

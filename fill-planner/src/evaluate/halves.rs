@@ -105,6 +105,7 @@ pub fn halves(data: &Path, test: Option<Half>, seed: u64) -> Result<(Scores, Mod
         seed,
         scores: named_scores(&scores, own.half),
         nights: vec![],
+        earlier: None,
         model: with.model,
     };
     Ok((scores, file))

@@ -112,6 +112,7 @@ pub fn lists(
         seed,
         scores: named_scores(&scores),
         nights: vec![],
+        earlier: None,
         model: with.model,
     };
     Ok((scores, file))

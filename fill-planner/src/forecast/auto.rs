@@ -72,7 +72,7 @@ pub(super) fn choose(
     Ok(chosen)
 }
 
-/// The kept model, if it is of use: young, not from the future of this history, and told as much as now.
+/// The kept model, if it is of use: young, not from the future of this history, told as much as now, and with the one before it.
 fn kept(state: &State, history: &History, calendar: bool) -> Option<ModelFile<NightlyModel>> {
     let file = state.model();
     if !file.exists() {
@@ -86,7 +86,7 @@ fn kept(state: &State, history: &History, calendar: bool) -> Option<ModelFile<Ni
         }
     };
     let young = model_age(&model, history).is_some_and(|age| (0..=MODEL_DAYS).contains(&age));
-    (young && model.model.calendar == calendar).then_some(model)
+    (young && model.model.calendar == calendar && model.earlier.is_some()).then_some(model)
 }
 
 /// The newest nights that the model was judged by, and is.

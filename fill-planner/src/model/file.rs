@@ -56,6 +56,16 @@ pub struct NightScore {
     pub served: BTreeMap<String, f64>,
 }
 
+/// A model that was grown of less, to be judged by what came after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "M: Kept")]
+pub struct Earlier<M> {
+    /// Last period of its targets.
+    pub to: String,
+    /// The model. Its trees have seen no later period; where it has a spread of errors, that was learnt from them.
+    pub model: M,
+}
+
 /// A model with its origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "M: Kept")]
@@ -73,6 +83,9 @@ pub struct ModelFile<M = Ensemble> {
     /// The nights that the scores are of, where it forecasts nights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nights: Vec<NightScore>,
+    /// The model that those nights judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Earlier<M>>,
     /// The model.
     pub model: M,
 }
@@ -161,7 +174,12 @@ impl<M: Kept> ModelFile<M> {
             });
         }
         let model: Self = serde_json::from_slice(&text).map_err(|e| broken(e.to_string()))?;
-        model.model.check().map_err(|e| broken(e.to_string()))?;
+        for model in [&model.model]
+            .into_iter()
+            .chain(model.earlier.as_ref().map(|e| &e.model))
+        {
+            model.check().map_err(|e| broken(e.to_string()))?;
+        }
         Ok(model)
     }
 }
@@ -194,6 +212,7 @@ mod tests {
             seed: 1,
             scores: BTreeMap::from([("ratio at 20 %".to_owned(), 0.5)]),
             nights: vec![],
+            earlier: None,
             model: Ensemble {
                 features: vec!["a".into()],
                 members: vec![Member {

@@ -7,6 +7,7 @@
 
 use super::{EXAMPLE_DAYS, grow, recipe};
 use crate::model::{NightScore, TrainError};
+use cdn_types::time::Date;
 use fill_core::{
     DecayedMean, SeasonalNaive,
     evaluate::{
@@ -50,6 +51,10 @@ impl Storage {
 pub struct Trained {
     /// Trained on everything.
     pub model: NightlyModel,
+    /// Trained without the held-back nights, but for the spread of its errors, which is theirs.
+    pub earlier: NightlyModel,
+    /// The last service day that the earlier one has seen.
+    pub earlier_to: Date,
     /// The held-back nights.
     pub nights: Vec<NightScore>,
 }
@@ -72,14 +77,17 @@ pub fn train(panel: &Panel, calendar: bool, storage: &Storage, seed: u64) -> Res
     let first = day + 1 - panel.settled - JUDGED;
     let mut nights = Nights::new(calendar, sampling);
     nights.live(panel.past(first));
-    let blind = grow(&nights, panel.past(first), &recipe(), seed)?;
+    let mut earlier = grow(&nights, panel.past(first), &recipe(), seed)?;
     let mut errors = Vec::new();
-    let judged = judge(panel, first, &blind, storage, Some(&mut errors));
+    let judged = judge(panel, first, &earlier, storage, Some(&mut errors));
     nights.live(panel.past(day));
     let mut model = grow(&nights, panel.past(day), &recipe(), seed)?;
     model.doubt = Doubt::learn(errors.into_iter());
+    earlier.doubt = model.doubt.clone();
     Ok(Trained {
         model,
+        earlier,
+        earlier_to: panel.past(first).known_date(1),
         nights: judged,
     })
 }

@@ -89,6 +89,7 @@ fn a_model_is_trained_judged_kept_and_explains_itself() {
         (&model["kind"], &model["trained"]["to"]),
         (&"nights".into(), &"2026-11-22".into())
     );
+    assert_eq!(model["earlier"]["to"], "2026-11-08", "knows none of the nights");
     let score = |name: &str| model["scores"][name].as_f64().unwrap();
     // Each day has a launch that only the calendar knows.
     assert!(
