@@ -1,21 +1,22 @@
 //! What steering costs at the size of the internet: building and changing a table of 1.2 million networks, finding a
-//! client in it, ranking, and doing so while tables are swapped. Prints; nothing here is asserted, since a machine that is
-//! busy with something else would fail it.
+//! client in it, ranking, doing so while tables are swapped, and telling other networks. Prints; nothing here is
+//! asserted, since a machine that is busy with something else would fail it.
 //!
 //! `cargo bench -p nightfill-benches --bench steering`; without `--bench` (as `cargo test --benches` runs it) a
 //! hundredth of the size, to show that it still works.
 
 mod steering {
+    pub mod advertisement;
     pub mod feed;
     pub mod lookup;
     pub mod ranking;
 }
 
 use std::time::Instant;
-use steering::{feed::Feed, lookup, ranking};
+use steering::{advertisement, feed::Feed, lookup, ranking};
 
 /// Parts that can be asked for by name; without a name all are run.
-const PARTS: [&str; 3] = ["table", "growth", "rank"];
+const PARTS: [&str; 4] = ["table", "growth", "rank", "advertisement"];
 
 fn main() {
     let full = std::env::args().any(|a| a == "--bench");
@@ -35,6 +36,9 @@ fn main() {
     }
     if wanted("rank") {
         ranking::run(&feed, full);
+    }
+    if wanted("advertisement") {
+        advertisement::run(&feed);
     }
 }
 
@@ -79,8 +83,13 @@ fn cpu_seconds() -> f64 {
 
 /// Resident memory of this process.
 pub fn rss_mib() -> u64 {
+    status_mib("VmRSS:")
+}
+
+/// What the kernel says of this process's memory under a name.
+pub fn status_mib(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|l| l.strip_prefix(name));
     let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) / 1024
 }

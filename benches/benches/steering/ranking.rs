@@ -91,7 +91,7 @@ fn fleet(sites: usize, titles: usize) -> FleetSnapshot {
 }
 
 /// An index whose snapshot is dropped as it is in the service.
-fn index(sites: usize, titles: usize, routes: RouteTable) -> Index {
+pub fn index(sites: usize, titles: usize, routes: RouteTable) -> Index {
     let fleet = {
         let snapshot = fleet(sites, titles);
         timed("index the fleet", || FleetIndex::build(&snapshot)).expect("the fleet above is consistent")
