@@ -1,10 +1,10 @@
 //! The decision log of the real program: what is in it, and what a kill leaves of it.
 
 use super::{
-    circuits::{until_metric, with_appliances},
+    circuits::{metric, until_metric, with_appliances},
     dns::{ZONE, ask},
     feedback::{EXPLAIN, report},
-    fixture::{fleet, with_state},
+    fixture::{self, fleet, with_state},
     manifests::read_hls,
     program::{PATIENCE, Program, sample},
     steering::{begin, poll},
@@ -17,6 +17,7 @@ use steering_service::decisions::{
     record::{Decision, Door},
 };
 use steering_service::replay::{Assumptions, Replay, Report, Without, World};
+use tokio::process::Command;
 
 fn lines(dir: &Path) -> Vec<Line> {
     LogReader::open(dir).unwrap().map(Result::unwrap).collect()
@@ -266,6 +267,57 @@ async fn decisions_under_throughput_and_opened_circuits_are_replayed_alike() {
         "without throughput"
     );
     assert!(only(|_| false) > 0);
+}
+
+/// A limit of file sizes stands in for a full drive: a write beyond it fails after a part of it was done, as it does there.
+#[tokio::test]
+async fn a_full_drive_costs_lines_and_no_answers_and_room_again_is_used() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let snapshot = dir.path().join("fleet.json");
+    fixture::write(&snapshot, &fleet());
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "trap '' XFSZ; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_steering-service"),
+        ])
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+        .args(["--snapshot", snapshot.to_str().unwrap()])
+        .args(["--decision-log", log.path().to_str().unwrap()])
+        .kill_on_drop(true);
+    let p = Program::run(dir, command).await;
+    let limit = async |bytes: &str| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &p.pid(), &format!("--fsize={bytes}")]);
+        assert!(prlimit.status().await.unwrap().success());
+    };
+    let outcome = |outcome: &str| format!(r#"steering_decisions_logged_total{{outcome="{outcome}"}}"#);
+    let mut made = 0;
+    let mut decide = async |name: &str, pleases: fn(f64) -> bool| {
+        let began = Instant::now();
+        while !pleases(metric(&p, name).await) {
+            assert!(began.elapsed() < PATIENCE, "{name}");
+            for _ in 0..20 {
+                begin(&p).await;
+                made += 1;
+            }
+        }
+    };
+    decide(&outcome("written"), |n| n > 0.0).await;
+    // The next member's first bytes go in, and no more.
+    let file = std::fs::read_dir(log.path()).unwrap().next().unwrap().unwrap();
+    limit(&format!("{}:unlimited", file.metadata().unwrap().len() + 50)).await;
+    decide(&outcome("failed"), |n| n > 0.0).await;
+    limit("unlimited").await;
+    let before = metric(&p, &outcome("written")).await;
+    begin(&p).await;
+    until_metric(&p, &outcome("written"), |n| n > before).await;
+    let failed = metric(&p, &outcome("failed")).await;
+    assert!(p.stop().await.0.success());
+    let log = lines(log.path());
+    assert_eq!(decided(&log).count() as f64, f64::from(made) + 1.0 - failed);
+    assert_eq!(replay(&log, &Without::default()).untold, 0);
 }
 
 /// Names asked by dig, of networks that are told and by resolvers that tell none.

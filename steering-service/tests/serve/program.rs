@@ -51,7 +51,12 @@ pub fn command(args: &[&str]) -> Command {
 impl Program {
     /// With `args`, and a folder for its files.
     pub async fn start(dir: TempDir, args: &[&str]) -> Self {
-        let mut child = command(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(dir, command(args)).await
+    }
+
+    /// The same by a command of one's own.
+    pub async fn run(dir: TempDir, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(PATIENCE, lines.next_line())
             .await
