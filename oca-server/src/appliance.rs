@@ -225,7 +225,7 @@ fn disk_room(config: &Config) -> Result<Bytes, Vec<Problem>> {
     let (mut room, mut total) = (0u64, Bytes(0));
     for folder in folders {
         let there = folder.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-        match store::total_space(there) {
+        match store::layout::total_space(there) {
             Ok(bytes) => {
                 total.0 = total.0.saturating_add(bytes.0);
                 room = room.saturating_add(bytes.0.saturating_sub(config.min_free.0));

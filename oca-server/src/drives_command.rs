@@ -3,9 +3,8 @@
 use crate::{
     config::Config,
     store::{
-        self,
         drives::{Known, Memory},
-        layout::Layout,
+        layout::{self, Layout},
     },
 };
 use anyhow::{Context, anyhow, bail};
@@ -82,7 +81,7 @@ fn describe(path: &Path, known: Option<&mut Known>) -> String {
             None => "in use".to_owned(),
         },
     };
-    let room = match (store::free_space(path), store::total_space(path)) {
+    let room = match (layout::free_space(path), layout::total_space(path)) {
         (Ok(free), Ok(total)) => format!("{free} of {total} free"),
         (Err(e), _) | (_, Err(e)) => e.to_string(),
     };

@@ -10,7 +10,10 @@ pub mod drives;
 pub mod index;
 pub mod keeper;
 pub mod layout;
+mod leave;
+mod open;
 pub mod partial;
+mod room;
 
 use crate::{
     drive::Drive,
@@ -22,20 +25,14 @@ use crate::{
 use arc_swap::ArcSwap;
 use cdn_types::{Bytes, Hour, ObjectDigest, plan::PlanItem, time::Timestamp};
 use demand::DemandTables;
-use drives::{Ejected, Memory, Place};
+use drives::{Memory, Place};
 use index::{Index, IndexError};
 use keeper::Hot;
-use layout::{Layout, RootLock, digest_of_name};
-use oca_core::{
-    drive_choice::{Candidate, choose},
-    fill::Sealed,
-    fill_room::{Unlisted, drop_order, make_room},
-    hot_set::{Expected, hot_set},
-};
-use partial::{Blocks, Partial};
+use layout::{Layout, RootLock};
+use oca_core::hot_set::{Expected, hot_set};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -181,68 +178,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the folder, making it if need be, and finds out what is there by name and size.
-    pub fn open(root: &Path, budget: Budget, workers: usize) -> Result<Self, StoreError> {
-        Self::open_with_drives(root, &[], budget, workers)
-    }
-
-    /// As [`open`](Self::open), with objects on `drives` instead of the root, if there are any. A drive that was given up, or
-    /// cannot be used, is left alone.
-    pub fn open_with_drives(
-        root: &Path,
-        drives: &[PathBuf],
-        budget: Budget,
-        workers: usize,
-    ) -> Result<Self, StoreError> {
-        let layout = Layout::new(root);
-        let disk = |path: PathBuf| move |why| StoreError::Disk { path, why };
-        let (lock, places, memory) = if drives.is_empty() {
-            let lock = layout.prepare().map_err(disk(root.to_owned()))?;
-            (lock, vec![Place::root(layout.clone())], None)
-        } else {
-            let lock = layout.lock().map_err(disk(root.to_owned()))?;
-            let mut memory = Memory::load(&layout.drives()).map_err(disk(layout.drives()))?;
-            let each = drives.iter().enumerate();
-            let places = each
-                .map(|(i, path)| Place::take_up(i, path, &mut memory))
-                .collect();
-            memory.save(&layout.drives()).map_err(disk(layout.drives()))?;
-            (lock, places, Some(memory))
-        };
-        let index = Index::load(&layout.index()).map_err(|why| StoreError::Index {
-            path: layout.index(),
-            why,
-        })?;
-        let mut state = State {
-            index,
-            ..State::default()
-        };
-        for place in places.iter().filter(|p| !p.drive.is_given_up()) {
-            match scan(place, &mut state) {
-                Err(why) if memory.is_some() => place.leave(why.to_string()),
-                scanned => scanned.map_err(disk(place.layout.root().to_owned()))?,
-            }
-        }
-        let store = Self {
-            layout,
-            places,
-            memory: memory.map(Mutex::new),
-            lost: Mutex::default(),
-            budget,
-            routes: ArcSwap::default(),
-            state: Mutex::new(state),
-            generation: AtomicU64::new(1),
-            suspects: Mutex::default(),
-            suspected: Notify::new(),
-            heat_changed: Notify::new(),
-            demand: DemandTables::new(workers),
-            lock: Mutex::new(Some(lock)),
-        };
-        store.trust_drives();
-        store.rebuild_routes(&store.state());
-        Ok(store)
-    }
-
     /// Lets another process write: from here on nothing is filled. The fill must have ended.
     pub fn let_go(&self) {
         let _state = self.state();
@@ -301,59 +236,6 @@ impl Store {
     fn place(&self, state: &State, digest: &ObjectDigest) -> &Place {
         // An object that lies nowhere is looked for, in vain, on the first.
         &self.places[state.on.get(digest).copied().unwrap_or(0)]
-    }
-
-    /// Gives a drive up: at once none of its objects is offered and nothing more is read from it; it is remembered, and what
-    /// the plan lists of it is to be fetched again.
-    pub fn eject(&self, index: usize, why: &str) {
-        let (Some(place), Some(memory)) = (self.places.get(index), &self.memory) else {
-            return;
-        };
-        // First what needs no lock: somebody may hold it who waits for this drive.
-        let there: Vec<_> = {
-            let routes = self.routes.load();
-            let on_it = |o: &&Arc<Object>| o.placed.get().is_some_and(|(on, _)| *on == index);
-            routes.objects.values().filter(on_it).map(|o| o.digest).collect()
-        };
-        place.leave(why.to_owned());
-        for digest in &there {
-            self.withdraw(digest);
-        }
-        {
-            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = memory.get_mut(place.layout.root()) {
-                known.ejected = Some(Ejected {
-                    why: why.to_owned(),
-                    at: Timestamp::now(),
-                });
-            }
-            self.save_memory(&memory);
-        }
-        let mut state = self.state();
-        let gone: BTreeSet<_> = state
-            .on
-            .iter()
-            .filter(|(_, on)| **on == index)
-            .map(|(digest, _)| *digest)
-            .collect();
-        for digest in &gone {
-            self.withdraw(digest); // what was offered in between
-            state.on.remove(digest);
-            state.on_disk.remove(digest);
-            state.partial.remove(digest);
-        }
-        self.forget_paths(&mut state);
-        self.rebuild_routes(&state);
-        drop(state);
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.extend(gone);
-        self.suspected.notify_one();
-    }
-
-    /// Objects that went with their drive since the last call; [`suspected`](Self::suspected) tells of them too.
-    pub fn take_lost(&self) -> BTreeSet<ObjectDigest> {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *lost)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -507,130 +389,12 @@ impl Store {
 
     /// Bytes taken by objects, whole and partial.
     pub fn used(&self) -> Bytes {
-        used(&self.state())
+        room::used(&self.state())
     }
 
     /// Whether an object lies whole on the disk but must be verified before it can be offered.
     pub fn is_unverified(&self, digest: &ObjectDigest) -> bool {
         matches!(self.state().on_disk.get(digest), Some((_, Disk::Unverified)))
-    }
-
-    /// Opens an object for filling, taking its room. What the plan does not list is dropped as far as that is
-    /// needed for it.
-    pub fn open_partial(&self, digest: ObjectDigest, blocks: &Blocks) -> Result<Partial, RoomError> {
-        let size = blocks.size;
-        let mut state = self.state();
-        if !self.is_ours() {
-            return Err(io::Error::other("another process has taken over the folder").into());
-        }
-        let full = |why: String| RoomError::Full { digest, size, why };
-        let needed = Bytes(size.0 - state.partial.get(&digest).map_or(0, |p| p.0.min(size.0)));
-        let unlisted = unlisted(&state);
-        let drops = make_room(needed, used(&state), self.budget.storage, &unlisted)
-            .map_err(|e| full(format!("storage budget of {}: {e}", self.budget.storage)))?;
-        self.drop_locked(&mut state, &drops)?;
-        let opened = match self.try_open_partial(&mut state, digest, blocks, needed) {
-            Err(e) if layout::is_full(&e) => {
-                let rest: Vec<_> = unlisted
-                    .into_iter()
-                    .filter(|u| !drops.contains(&u.digest))
-                    .collect();
-                let on = state.on.get(&digest).copied().unwrap_or(0);
-                let beside: Vec<_> = rest
-                    .into_iter()
-                    .filter(|u| state.on.get(&u.digest) == Some(&on))
-                    .collect();
-                let more = make_room(self.shortage(on, needed)?, Bytes(0), Bytes(0), &beside);
-                self.drop_locked(&mut state, &more.map_err(|_| full(e.to_string()))?)?;
-                self.try_open_partial(&mut state, digest, blocks, needed)
-            }
-            other => other,
-        };
-        match opened {
-            Ok(partial) => {
-                state.partial.insert(digest, size);
-                Ok(partial)
-            }
-            Err(e) if layout::is_full(&e) => {
-                state.partial.remove(&digest);
-                state.on.remove(&digest);
-                Err(full(e.to_string()))
-            }
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// The drive for an object: where it lies already, else the one that its digest and the room choose.
-    fn drive_for(&self, state: &State, digest: &ObjectDigest, size: Bytes) -> io::Result<usize> {
-        if let Some(on) = state.on.get(digest) {
-            return Ok(*on);
-        }
-        let in_use = || self.places.iter().filter(|p| !p.drive.is_given_up());
-        let room = |place: &Place| {
-            let free = free_space(place.layout.root()).map_or(0, |free| free.0);
-            Bytes(free.saturating_sub(self.budget.min_free.0))
-        };
-        let candidates: Vec<_> = in_use()
-            .map(|place| Candidate {
-                id: &place.id,
-                free: room(place),
-            })
-            .collect();
-        let chosen = choose(digest, size, &candidates).and_then(|i| in_use().nth(i));
-        let chosen = chosen.map(|place| place.drive.index);
-        chosen.ok_or_else(|| io::Error::other("no drive is in use: see oca-server drives"))
-    }
-
-    /// What is missing on the file system, at least a byte. What was dropped is missing until its last reader is
-    /// done with it.
-    fn shortage(&self, on: usize, needed: Bytes) -> io::Result<Bytes> {
-        let free = free_space(self.places[on].layout.root())?;
-        let wanted = needed.0.saturating_add(self.budget.min_free.0);
-        Ok(Bytes(wanted.saturating_sub(free.0).max(1)))
-    }
-
-    fn try_open_partial(
-        &self,
-        state: &mut State,
-        digest: ObjectDigest,
-        blocks: &Blocks,
-        needed: Bytes,
-    ) -> io::Result<Partial> {
-        let on = self.drive_for(state, &digest, needed)?;
-        state.on.insert(digest, on);
-        let layout = &self.places[on].layout;
-        let free = free_space(layout.root())?;
-        if needed.0 > 0 && free.0 < needed.0.saturating_add(self.budget.min_free.0) {
-            let text = format!(
-                "the disk has {free} free, of which {} stay free",
-                self.budget.min_free
-            );
-            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
-        }
-        Partial::open(layout, &self.places[on].drive, digest, blocks.clone())
-    }
-
-    /// Verifies a complete partial object and offers it.
-    pub fn seal(&self, partial: &Partial) -> io::Result<Sealed> {
-        let on = self.state().on.get(partial.digest()).copied();
-        let on = on.ok_or_else(|| io::Error::other("its drive was given up"))?;
-        let sealed = partial.seal(&self.places[on].layout)?;
-        let mut state = self.state();
-        if state.on.get(partial.digest()) != Some(&on) {
-            return Err(io::Error::other("its drive was given up meanwhile"));
-        }
-        match &sealed {
-            Sealed::Held => {
-                state.partial.remove(partial.digest());
-                self.offer_locked(&mut state, partial.digest(), partial.size());
-            }
-            Sealed::Foreign => {
-                state.partial.remove(partial.digest());
-                state.on.remove(partial.digest());
-            }
-            Sealed::Damaged(_) | Sealed::Failed => {}
-        }
-        Ok(sealed)
     }
 
     fn offer_locked(&self, state: &mut State, digest: &ObjectDigest, size: Bytes) {
@@ -647,100 +411,6 @@ impl Store {
             object.offered.store(self.next_generation(), Release);
             self.heat_changed.notify_one();
         }
-    }
-
-    /// Verifies an object that lies on the disk, from the first byte to the last: offered if it is right, removed
-    /// if not. Answers whether it is right.
-    pub fn verify(&self, digest: &ObjectDigest) -> io::Result<bool> {
-        let found = partial::digest_file(&self.layout_of(digest).object(digest));
-        let right = matches!(&found, Ok((_, whole, _)) if whole == digest);
-        let mut state = self.state();
-        if let (true, Ok((size, ..))) = (right, found) {
-            self.offer_locked(&mut state, digest, size);
-        } else {
-            self.drop_locked(&mut state, &[*digest])?;
-        }
-        Ok(right)
-    }
-
-    /// Removes every object that the plan does not list; answers how many.
-    pub fn drop_unlisted(&self) -> io::Result<usize> {
-        let mut state = self.state();
-        let drops: Vec<_> = unlisted(&state).into_iter().map(|u| u.digest).collect();
-        self.drop_locked(&mut state, &drops)?;
-        Ok(drops.len())
-    }
-
-    fn drop_locked(&self, state: &mut State, digests: &[ObjectDigest]) -> io::Result<()> {
-        for digest in digests {
-            self.withdraw(digest);
-            let place = self.place(state, digest);
-            let removed = layout::remove_if_there(&place.layout.object(digest));
-            removed.inspect_err(|e| place.drive.write_failed(e))?;
-            state.on_disk.remove(digest);
-            if !state.partial.contains_key(digest) {
-                state.on.remove(digest);
-            }
-            tracing::info!(object = %digest.short(), "dropped");
-        }
-        if !digests.is_empty() {
-            self.forget_paths(state);
-        }
-        Ok(())
-    }
-
-    /// Forgets the paths of what is neither listed nor there.
-    fn forget_paths(&self, state: &mut State) {
-        let gone =
-            |e: &index::Entry| !state.listed.contains(&e.digest) && !state.on_disk.contains_key(&e.digest);
-        let paths = &state.index.paths;
-        if paths.values().any(gone) {
-            let kept = paths
-                .iter()
-                .filter(|(_, e)| !gone(e))
-                .map(|(p, e)| (p.clone(), e.clone()));
-            state.index.paths = kept.collect();
-            self.save_index(state);
-            self.rebuild_routes(state);
-        }
-    }
-
-    /// Objects that the send path found unreadable since the last call. None is offered until
-    /// [`release`](Self::release).
-    pub fn take_suspects(&self) -> BTreeSet<ObjectDigest> {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *suspects)
-    }
-
-    /// Resolves when there may be suspects.
-    pub async fn suspected(&self) {
-        self.suspected.notified().await;
-    }
-
-    /// Verifies a suspect out of the way of viewers: back in place if it is right, removed if not. Answers whether
-    /// it is right.
-    pub fn release(&self, digest: &ObjectDigest) -> io::Result<bool> {
-        let layout = self.layout_of(digest);
-        let (from, aside) = (layout.object(digest), layout.quarantine(digest));
-        if fs::rename(&from, &aside).is_err() {
-            // What keeps it from being set aside most often keeps it from being removed, and is told there.
-            self.drop_locked(&mut self.state(), &[*digest])?;
-            return Ok(false);
-        }
-        let found = partial::digest_file(&aside);
-        if found.is_err() {
-            self.place(&self.state(), digest).drive.failed();
-        }
-        if let Ok((size, whole, _)) = found
-            && whole == *digest
-        {
-            fs::rename(&aside, &from)?;
-            self.offer_locked(&mut self.state(), digest, size);
-            return Ok(true);
-        }
-        layout::remove_if_there(&aside)?;
-        self.drop_locked(&mut self.state(), &[*digest])?;
-        Ok(false)
     }
 }
 
@@ -803,108 +473,6 @@ fn expected(items: &[PlanItem]) -> BTreeMap<ObjectDigest, Expected> {
         entry.drawn.0 = entry.drawn.0.saturating_add(item.expected.0);
     }
     all
-}
-
-fn used(state: &State) -> Bytes {
-    let whole: Bytes = state.on_disk.values().map(|(size, _)| *size).sum();
-    let partial: Bytes = state.partial.values().copied().sum();
-    Bytes(whole.0 + partial.0)
-}
-
-fn unlisted(state: &State) -> Vec<Unlisted> {
-    let unlisted = state.on_disk.iter().filter(|(d, _)| !state.listed.contains(d));
-    let unlisted = unlisted.map(|(digest, (size, _))| Unlisted {
-        digest: *digest,
-        size: *size,
-    });
-    drop_order(unlisted.collect(), &state.plan_drops)
-}
-
-/// Bytes that this process may still write to a file system.
-pub fn free_space(path: &Path) -> io::Result<Bytes> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(Bytes(stat.blocks_available() * stat.fragment_size()))
-}
-
-/// Bytes of a file system.
-pub fn total_space(path: &Path) -> io::Result<Bytes> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(Bytes(stat.blocks() * stat.fragment_size()))
-}
-
-/// Takes in what lies on a drive. An object that lies on another one already came back there while this one was out: it goes.
-fn scan(place: &Place, state: &mut State) -> io::Result<()> {
-    let on = place.drive.index;
-    for (digest, (size, known)) in scan_objects(&place.layout, &state.index)? {
-        if state.on.contains_key(&digest) {
-            layout::remove_if_there(&place.layout.object(&digest))?;
-            continue;
-        }
-        let known = if place.doubted { Disk::Unverified } else { known };
-        state.on_disk.insert(digest, (size, known));
-        state.on.insert(digest, on);
-    }
-    for (digest, size) in scan_partials(&place.layout)? {
-        if state.on.get(&digest).is_some_and(|other| *other != on) {
-            partial::remove(&place.layout, &digest)?;
-            continue;
-        }
-        state.partial.insert(digest, size);
-        state.on.insert(digest, on);
-    }
-    clear_folder(&place.layout.quarantines())
-}
-
-/// Objects on the disk. One whose size is not the index's is removed: it can only be a torn one.
-fn scan_objects(layout: &Layout, index: &Index) -> io::Result<BTreeMap<ObjectDigest, (Bytes, Disk)>> {
-    let sizes: HashMap<_, _> = index.paths.values().map(|e| (e.digest, e.size)).collect();
-    let mut found = BTreeMap::new();
-    for folder in fs::read_dir(layout.objects())? {
-        let folder = folder?.path();
-        if !folder.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(folder)? {
-            let path = file?.path();
-            let Some(digest) = digest_of_name(&path).filter(|d| layout.object(d) == path) else {
-                continue;
-            };
-            let size = Bytes(fs::metadata(&path)?.len());
-            match sizes.get(&digest) {
-                Some(expected) if *expected != size => {
-                    tracing::warn!(object = %digest.short(), %size, %expected, "object has the wrong size; removed");
-                    layout::remove_if_there(&path)?;
-                }
-                Some(_) => _ = found.insert(digest, (size, Disk::Held)),
-                None => _ = found.insert(digest, (size, Disk::Unverified)),
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Partial objects. What a crash left of others (a journal or block digests alone) is removed.
-fn scan_partials(layout: &Layout) -> io::Result<BTreeMap<ObjectDigest, Bytes>> {
-    let (mut found, mut beside) = (BTreeMap::new(), Vec::new());
-    for file in fs::read_dir(layout.partials())? {
-        let path = file?.path();
-        match digest_of_name(&path) {
-            Some(digest) => _ = found.insert(digest, Bytes(fs::metadata(&path)?.len())),
-            None => beside.push(path),
-        }
-    }
-    let orphan = |p: &&PathBuf| digest_of_name(&p.with_extension("")).is_none_or(|d| !found.contains_key(&d));
-    for path in beside.iter().filter(orphan) {
-        layout::remove_if_there(path)?;
-    }
-    Ok(found)
-}
-
-fn clear_folder(folder: &Path) -> io::Result<()> {
-    for file in fs::read_dir(folder)? {
-        layout::remove_if_there(&file?.path())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

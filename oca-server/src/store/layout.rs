@@ -16,7 +16,7 @@
 //!
 //! With drives of their own, objects, partials and quarantine lie on each of them, the rest at the root.
 
-use cdn_types::ObjectDigest;
+use cdn_types::{Bytes, ObjectDigest};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions},
@@ -189,6 +189,18 @@ pub fn is_full(e: &io::Error) -> bool {
         e.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Bytes that this process may still write to a file system.
+pub fn free_space(path: &Path) -> io::Result<Bytes> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(Bytes(stat.blocks_available() * stat.fragment_size()))
+}
+
+/// Bytes of a file system.
+pub fn total_space(path: &Path) -> io::Result<Bytes> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(Bytes(stat.blocks() * stat.fragment_size()))
 }
 
 #[cfg(test)]

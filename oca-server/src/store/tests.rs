@@ -1,10 +1,14 @@
 //! The store against a naive model, through plans, fills, rot and crashes; and the order in which room is made.
 
-use super::*;
+use super::{
+    partial::{Blocks, Partial},
+    *,
+};
 use crate::{files::OpenFiles, metrics::Metrics};
 use cdn_types::{BLOCK_SIZE, Digester, TitleId};
-use oca_core::fill::byte_range;
+use oca_core::fill::{Sealed, byte_range};
 use proptest::prelude::*;
+use std::fs;
 
 const WIDE: Budget = Budget {
     storage: Bytes(1 << 40),
