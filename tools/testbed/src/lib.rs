@@ -39,42 +39,34 @@ pub fn repository() -> &'static Path {
 
 /// Packed titles `film` (90 s) and `short` (12 s), made once and kept in `cache` (a folder that outlives the test).
 pub fn media(cache: &Path) -> Result<Vec<PathBuf>> {
+    [("film", "90"), ("short", "12")]
+        .iter()
+        .map(|(id, seconds)| packed(cache, id, &["--min-seconds", seconds]))
+        .collect()
+}
+
+/// A title packed from the clip with `options`, made once and kept in `cache`.
+pub fn packed(cache: &Path, id: &str, options: &[&str]) -> Result<PathBuf> {
     let root = cache.join("testbed-media");
     fs::create_dir_all(&root)?;
     let lock = File::create(root.join("lock"))?;
     lock.lock()?; // several test processes may want it at once
-    let clip = repository()
-        .join("assets/big-buck-bunny.mp4")
-        .display()
-        .to_string();
-    let mut titles = Vec::new();
-    for (id, seconds) in [("film", "90"), ("short", "12")] {
-        let folder = root.join(id);
-        if !folder.join("title.json").is_file() {
-            let out = Command::new(binary("nightfill")?)
-                .args([
-                    "pack",
-                    &clip,
-                    "--id",
-                    id,
-                    "--name",
-                    id,
-                    "--min-seconds",
-                    seconds,
-                    "--overwrite",
-                    "--out",
-                ])
-                .arg(&root)
-                .output()?;
-            ensure!(
-                out.status.success(),
-                "packing failed:\n{}",
-                String::from_utf8_lossy(&out.stderr)
-            );
-        }
-        titles.push(folder);
+    let folder = root.join(id);
+    if !folder.join("title.json").is_file() {
+        let out = Command::new(binary("nightfill")?)
+            .arg("pack")
+            .arg(repository().join("assets/big-buck-bunny.mp4"))
+            .args(["--id", id, "--name", id, "--overwrite", "--out"])
+            .arg(&root)
+            .args(options)
+            .output()?;
+        ensure!(
+            out.status.success(),
+            "packing failed:\n{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
-    Ok(titles)
+    Ok(folder)
 }
 
 /// A CDN of two sites in a folder of its own, with both titles published and nothing planned.

@@ -22,7 +22,7 @@ use steering_service::decisions::{
     reader::{Line, LogReader},
     record::Door,
 };
-use testbed::{FILL_LIMIT, PAGE_LIMIT, filled, init, play, until_past};
+use testbed::{FILL_LIMIT, PAGE_LIMIT, fill_everything, init, packed, published, until_past};
 
 /// Seconds between two polls of steering.
 const TTL: u64 = 5;
@@ -47,7 +47,15 @@ const EVENTS: [Event; 4] = [
     Event::Answers("404 Not Found"),
     Event::Answers("429 Too Many Requests"),
 ];
-const PLAYERS: [&str; 5] = ["hls.js", "dash.js", "shaka", "shaka-dash", "video.js"];
+/// Titles and players. `pieces` has a file for each segment, `film` one for each rendition.
+const PLAYERS: [(&str, &str); 6] = [
+    ("film", "hls.js"),
+    ("film", "dash.js"),
+    ("film", "shaka"),
+    ("film", "shaka-dash"),
+    ("pieces", "shaka-dash"),
+    ("film", "video.js"),
+];
 
 impl Event {
     fn name(self) -> String {
@@ -143,10 +151,16 @@ const STALL_CLOCK: &str = "
     }, 100); return 1";
 
 /// Plays, makes the event happen to the appliance that serves, plays on, and puts everything back.
-async fn run(cdn: &mut LocalCdn, browser: &Browser, player: &str, event: Event) -> Result<Run> {
-    let before = play(cdn, browser, player, 5).await?;
+async fn run(
+    cdn: &mut LocalCdn,
+    browser: &Browser,
+    (title, player): (&str, &str),
+    event: Event,
+) -> Result<Run> {
+    browser.open(&cdn.player_page(title, player)?).await?;
+    let before = until_past(browser, 5.0).await?;
     let first = before["appliance"].as_str().unwrap_or_default().to_owned();
-    let expected = first_ranked(cdn).await?;
+    let expected = first_ranked(cdn, title).await?;
     ensure!(
         first == expected,
         "{player} began at {first}, {expected} is first: {before}"
@@ -180,8 +194,8 @@ async fn run(cdn: &mut LocalCdn, browser: &Browser, player: &str, event: Event) 
             .any(|a| a.id == serving && a.state == ApplianceState::Serving)
     })
     .await?;
-    until_first(cdn, &first).await?;
-    shown.with_context(|| format!("{player}, {}", event.name()))
+    until_first(cdn, title, &first).await?;
+    shown.with_context(|| format!("{player} on {title}, {}", event.name()))
 }
 
 /// What the player does once the event has happened to the appliance that it plays from.
@@ -210,8 +224,9 @@ async fn watch(browser: &Browser, first: &str, event: Event) -> Result<Run> {
     })
 }
 
-async fn first_ranked(cdn: &LocalCdn) -> Result<String> {
-    let address = format!("{}/v1/rank?client=127.0.0.1&asset=film", cdn.steering.url()?);
+async fn first_ranked(cdn: &LocalCdn, title: &str) -> Result<String> {
+    let steering = cdn.steering.url()?;
+    let address = format!("{steering}/v1/rank?client=127.0.0.1&asset={title}");
     let ranked: Value = reqwest::get(address).await?.json().await?;
     Ok(ranked["ranked"][0]["appliance"]
         .as_str()
@@ -220,9 +235,9 @@ async fn first_ranked(cdn: &LocalCdn) -> Result<String> {
 }
 
 /// Steering hears of it a moment after the control plane.
-async fn until_first(cdn: &LocalCdn, appliance: &str) -> Result<()> {
+async fn until_first(cdn: &LocalCdn, title: &str, appliance: &str) -> Result<()> {
     let begun = Instant::now();
-    while first_ranked(cdn).await? != appliance {
+    while first_ranked(cdn, title).await? != appliance {
         ensure!(
             begun.elapsed() < FILL_LIMIT,
             "{appliance} does not come first again"
@@ -233,10 +248,10 @@ async fn until_first(cdn: &LocalCdn, appliance: &str) -> Result<()> {
 }
 
 /// What must come of a run: it moves, without an error when it was asked to, and the picture does not stand still.
-fn check(player: &str, event: Event, run: &Run) -> Result<()> {
-    let what = format!("{player}, {}: {}", event.name(), run.cell());
+fn check((title, player): (&str, &str), event: Event, run: &Run) -> Result<()> {
+    let what = format!("{player} on {title}, {}: {}", event.name(), run.cell());
     // Shaka resolves the addresses of a SegmentBase once; docs/steering-players.md.
-    let cannot_move = player == "shaka-dash" && event == Event::Drained;
+    let cannot_move = (title, player) == ("film", "shaka-dash") && event == Event::Drained;
     ensure!(run.moved_after.is_some() != cannot_move, "{what}");
     ensure!(run.stalled < MOST_STALLED, "{what}");
     ensure!(
@@ -249,7 +264,10 @@ fn check(player: &str, event: Event, run: &Run) -> Result<()> {
 async fn world() -> Result<(tempfile::TempDir, LocalCdn)> {
     let dir = tempfile::tempdir()?;
     let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let (cdn, _) = filled(dir.path(), &cache, |layout| layout.steering_ttl = TTL).await?;
+    let pieces = packed(&cache, "pieces", &["--min-seconds", "60", "--segments", "files"])?;
+    let cdn = published(dir.path(), &cache, |layout| layout.steering_ttl = TTL).await?;
+    cdn.publish(&[pieces])?;
+    fill_everything(&cdn).await?;
     Ok((dir, cdn))
 }
 
@@ -259,11 +277,11 @@ async fn players_follow_steering_and_survive_errors() -> Result<()> {
     let (_dir, mut cdn) = world().await?;
     let browser = Browser::start().await?;
     for (player, event) in [
-        ("hls.js", EVENTS[2]),
-        ("dash.js", EVENTS[3]),
-        ("shaka", Event::Drained),
-        ("video.js", Event::Drained),
-        ("video.js", Event::Killed),
+        (("film", "hls.js"), EVENTS[2]),
+        (("film", "dash.js"), EVENTS[3]),
+        (("film", "shaka"), Event::Drained),
+        (("film", "video.js"), Event::Drained),
+        (("film", "video.js"), Event::Killed),
     ] {
         let shown = run(&mut cdn, &browser, player, event).await?;
         check(player, event, &shown)?;
@@ -272,6 +290,19 @@ async fn players_follow_steering_and_survive_errors() -> Result<()> {
     let decisions = cdn.layout.decisions();
     cdn.stop().await?;
     sessions_are_known_to_their_players(&decisions)
+}
+
+#[tokio::test]
+async fn shaka_moves_over_dash_where_segments_are_files() -> Result<()> {
+    init();
+    let (_dir, mut cdn) = world().await?;
+    let browser = Browser::start().await?;
+    let player = ("pieces", "shaka-dash");
+    let shown = run(&mut cdn, &browser, player, Event::Drained).await?;
+    println!("{}", shown.cell());
+    check(player, Event::Drained, &shown)?;
+    browser.close().await?;
+    cdn.stop().await
 }
 
 /// Players with CMCD switched on ask for their manifest with the id that they give the session; video.js has none.
@@ -305,7 +336,7 @@ async fn whole_matrix() -> Result<()> {
             cells.push(shown.as_ref().map_or_else(|_| "stops".to_owned(), Run::cell));
             wrong.extend(shown.and_then(|shown| check(player, event, &shown)).err());
         }
-        println!("| {player} | {} |", cells.join(" | "));
+        println!("| {} on {} | {} |", player.1, player.0, cells.join(" | "));
     }
     ensure!(wrong.is_empty(), "{wrong:#?}");
     browser.close().await?;

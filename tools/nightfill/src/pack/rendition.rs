@@ -8,7 +8,7 @@ use cdn_types::title::{Rendition, RenditionKind};
 pub enum SegmentLayout {
     /// One fMP4 a rendition, segments are byte ranges of it: few large files, as an appliance's drives like it.
     Single,
-    /// One file a segment, beside an init section: for players and caches without byte ranges.
+    /// One file a segment, beside an init section: for players and caches without byte ranges, and for Shaka over DASH, which follows steering only then.
     Files,
 }
 
