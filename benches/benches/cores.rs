@@ -2,11 +2,9 @@
 //! `cargo bench -p nightfill-benches`.
 
 use cdn_types::{
-    BitsPerSecond, Bytes, Digester, FillWindow, Hour, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId,
-    TitleId,
+    BitsPerSecond, Bytes, Digester, Hour, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
     api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FillStatus,
-        FleetSnapshot, Load, Site, TitleView,
+        ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FleetSnapshot, Site, TitleView,
     },
     plan::PlanItem,
 };
@@ -171,11 +169,8 @@ fn look_ups(c: &mut Criterion) {
 
 fn fleet() -> FleetSnapshot {
     let site_id = |n: usize| SiteId::new(format!("site-{n}")).expect("a valid id");
-    let objects: Vec<_> = (0..TITLES).map(digest).collect();
     let sites = (0..SITES)
         .map(|n| Site {
-            id: site_id(n),
-            region: RegionId::new(format!("region-{}", n % 4)).expect("a valid id"),
             prefixes: (0..PREFIXES / SITES)
                 .map(|p| {
                     format!("10.{}.{}.0/24", n * 2 + p / 256, p % 256)
@@ -183,31 +178,25 @@ fn fleet() -> FleetSnapshot {
                         .expect("a valid network")
                 })
                 .collect(),
-            window: FillWindow::always(),
+            ..Site::new(
+                site_id(n),
+                RegionId::new(format!("region-{}", n % 4)).expect("a valid id"),
+            )
         })
         .collect();
+    let capacity = Capacity {
+        storage: Bytes(400_000_000_000),
+        egress: BitsPerSecond(100_000_000_000),
+        fill_rate: BitsPerSecond(1_200_000_000),
+    };
+    let oca_id = |n: usize| OcaId::new(format!("oca-{n:03}")).expect("a valid id");
     let appliances = (0..APPLIANCES)
         .map(|n| ApplianceView {
-            id: OcaId::new(format!("oca-{n:03}")).expect("a valid id"),
-            site: site_id(n % SITES),
-            base_url: format!("http://127.0.0.1:{}", 1000 + n),
-            profile: "storage".to_owned(),
-            state: ApplianceState::Serving,
-            conditions: vec![],
-            capacity: Capacity {
-                storage: Bytes(400_000_000_000),
-                egress: BitsPerSecond(100_000_000_000),
-                fill_rate: BitsPerSecond(1_200_000_000),
-            },
-            load: Load::default(),
-            fill: FillStatus::default(),
-            plan: None,
             holds: (0..TITLES)
                 .filter(|t| (t * 7 + n) % 3 == 0)
                 .map(|t| t as u32)
                 .collect(),
-            held: 0,
-            last_report: None,
+            ..ApplianceView::serving(oca_id(n), site_id(n % SITES), capacity)
         })
         .collect();
     let titles = (0..TITLES)
@@ -224,13 +213,9 @@ fn fleet() -> FleetSnapshot {
         })
         .collect();
     FleetSnapshot {
-        generation: 1,
-        taken_at: cdn_types::time::Timestamp::UNIX_EPOCH,
-        sites,
-        objects,
-        appliances,
+        objects: (0..TITLES).map(digest).collect(),
         titles,
-        fallback: "http://127.0.0.1:1".to_owned(),
+        ..FleetSnapshot::of(sites, appliances)
     }
 }
 

@@ -8,11 +8,8 @@
 //! fourteen days of demand, the decisions, and the writing of every appliance's part (which is dropped at once).
 
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, FillStatus, FleetSnapshot, Load,
-        Site,
-    },
+    BitsPerSecond, Bytes, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, FleetSnapshot, Site},
     time::Date,
 };
 use clap::Parser;
@@ -215,12 +212,8 @@ impl World {
         let mut sites = Vec::new();
         let mut appliances = Vec::new();
         for s in 0..site_count {
-            sites.push(Site {
-                id: SiteId::new(format!("site-{s:03}"))?,
-                region: regions[s % regions.len()].clone(),
-                prefixes: vec![],
-                window: FillWindow::always(),
-            });
+            let id = SiteId::new(format!("site-{s:03}"))?;
+            sites.push(Site::new(id, regions[s % regions.len()].clone()));
             for a in 0..args.per_site {
                 appliances.push(appliance(s, a, storage)?);
             }
@@ -239,13 +232,8 @@ impl World {
         Ok(Self {
             sizes,
             fleet: FleetSnapshot {
-                generation: 1,
-                taken_at: "2026-11-22T20:00:00Z".parse()?,
-                sites,
                 objects: list.iter().map(|o| o.digest).collect(),
-                appliances,
-                titles: vec![],
-                fallback: "http://origin.example".into(),
+                ..FleetSnapshot::of(sites, appliances)
             },
             catalogue: Catalogue { objects: list },
             policy,
@@ -433,26 +421,16 @@ impl Expect for Nightly<'_> {
 fn appliance(site: usize, a: usize, storage: f64) -> anyhow::Result<ApplianceView> {
     let fast = a == 3;
     let (storage, gbit) = if fast { (storage / 4.0, 100) } else { (storage, 36) };
-    Ok(ApplianceView {
-        id: OcaId::new(format!("oca-{site:03}-{a}"))?,
-        site: SiteId::new(format!("site-{site:03}"))?,
-        base_url: format!("http://10.{}.{}.{a}", site / 250, site % 250),
-        profile: if fast { "flash" } else { "storage" }.into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
+    Ok(ApplianceView::serving(
+        OcaId::new(format!("oca-{site:03}-{a}"))?,
+        SiteId::new(format!("site-{site:03}"))?,
+        Capacity {
             storage: Bytes(storage as u64),
             egress: BitsPerSecond(gbit * 1_000_000_000),
             // A night fills a twelfth of the storage: 6.5 TB of 78.
             fill_rate: BitsPerSecond((storage / 12.0 * 8.0 / 86_400.0) as u64),
         },
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
-        holds: vec![],
-        held: 0,
-        last_report: None,
-    })
+    ))
 }
 
 fn origin(cap: f64) -> Link {

@@ -7,9 +7,8 @@ use super::{
 use crate::{per_second, rss_mib, timed};
 use arc_swap::ArcSwap;
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, ObjectDigest, RegionId, SiteId, TitleId,
-    api::v1::{ApplianceState, ApplianceView, Capacity, FillStatus, FleetSnapshot, Load, Site, TitleView},
-    time::Timestamp,
+    BitsPerSecond, Bytes, ObjectDigest, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, FleetSnapshot, Load, Site, TitleView},
 };
 use std::{
     hint::black_box,
@@ -37,36 +36,24 @@ fn id(kind: &str, n: usize) -> String {
 
 /// Sites of five appliances, ten sites a region; every appliance holds nine titles of ten.
 fn fleet(sites: usize, titles: usize) -> FleetSnapshot {
-    let site = |n: usize| Site {
-        id: SiteId::new(id("site", n)).expect("a valid id"),
-        region: RegionId::new(id("region", n / 10)).expect("a valid id"),
-        prefixes: vec![],
-        window: FillWindow::always(),
+    let site_id = |n: usize| SiteId::new(id("site", n)).expect("a valid id");
+    let region = |n: usize| RegionId::new(id("region", n)).expect("a valid id");
+    let site = |n: usize| Site::new(site_id(n), region(n / 10));
+    let capacity = Capacity {
+        storage: Bytes(1 << 47),
+        egress: BitsPerSecond(100_000_000_000),
+        fill_rate: BitsPerSecond(10_000_000_000),
     };
     let appliance = |n: usize| ApplianceView {
-        id: Feed::appliance(n),
-        site: SiteId::new(id("site", n / SIBLINGS)).expect("a valid id"),
-        base_url: format!("https://oca-{n}.example"),
-        profile: String::new(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
-            storage: Bytes(1 << 47),
-            egress: BitsPerSecond(100_000_000_000),
-            fill_rate: BitsPerSecond(10_000_000_000),
-        },
         load: Load {
             egress: BitsPerSecond(1_000_000_000 * (n as u64 * 37 % 94)),
             ..Load::default()
         },
-        fill: FillStatus::default(),
-        plan: None,
         holds: (0..titles)
             .filter(|t| !(t * 7 + n).is_multiple_of(10))
             .flat_map(|t| (t * LADDER) as u32..((t + 1) * LADDER) as u32)
             .collect(),
-        held: 0,
-        last_report: None,
+        ..ApplianceView::serving(Feed::appliance(n), site_id(n / SIBLINGS), capacity)
     };
     let title = |n: usize| TitleView {
         id: TitleId::new(id("title", n)).expect("a valid id"),
@@ -79,14 +66,11 @@ fn fleet(sites: usize, titles: usize) -> FleetSnapshot {
         dash: String::new(),
         demand: Bytes(1_000_000_000_000 / (n as u64 + 1)),
     };
+    let appliances = (0..sites * SIBLINGS).map(appliance).collect();
     FleetSnapshot {
-        generation: 1,
-        taken_at: Timestamp::UNIX_EPOCH,
-        sites: (0..sites).map(site).collect(),
         objects: vec![ObjectDigest::of(b""); titles * LADDER],
-        appliances: (0..sites * SIBLINGS).map(appliance).collect(),
         titles: (0..titles).map(title).collect(),
-        fallback: "https://origin.example".to_owned(),
+        ..FleetSnapshot::of((0..sites).map(site).collect(), appliances)
     }
 }
 

@@ -60,6 +60,7 @@ macro_rules! wire {
 }
 
 pub mod routes;
+mod synthetic;
 pub mod viewers;
 
 wire! {

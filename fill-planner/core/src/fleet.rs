@@ -277,48 +277,25 @@ pub(crate) mod tests {
     use super::*;
     use cdn_types::{
         Bytes,
-        api::v1::{Capacity, FillStatus, Load, Site},
+        api::v1::{Capacity, Site},
     };
 
     pub(crate) fn site(id: &str, region: &str) -> Site {
-        Site {
-            id: SiteId::new(id).unwrap(),
-            region: RegionId::new(region).unwrap(),
-            prefixes: vec![],
-            window: FillWindow::always(),
-        }
+        Site::new(SiteId::new(id).unwrap(), RegionId::new(region).unwrap())
     }
     /// An appliance that fills `fill_rate` x 10,800 bytes in its window of 24 hours.
     pub(crate) fn appliance(id: &str, site: &str, storage: u64, fill_rate: u64) -> ApplianceView {
-        ApplianceView {
-            id: OcaId::new(id).unwrap(),
-            site: SiteId::new(site).unwrap(),
-            base_url: format!("http://{id}"),
-            profile: "laptop".into(),
-            state: ApplianceState::Serving,
-            conditions: vec![],
-            capacity: Capacity {
-                storage: Bytes(storage),
-                egress: BitsPerSecond(1_000_000_000),
-                fill_rate: BitsPerSecond(fill_rate),
-            },
-            load: Load::default(),
-            fill: FillStatus::default(),
-            plan: None,
-            holds: vec![],
-            held: 0,
-            last_report: None,
-        }
+        let capacity = Capacity {
+            storage: Bytes(storage),
+            egress: BitsPerSecond(1_000_000_000),
+            fill_rate: BitsPerSecond(fill_rate),
+        };
+        ApplianceView::serving(OcaId::new(id).unwrap(), SiteId::new(site).unwrap(), capacity)
     }
     pub(crate) fn snapshot(sites: Vec<Site>, appliances: Vec<ApplianceView>) -> FleetSnapshot {
         FleetSnapshot {
-            generation: 1,
-            taken_at: "2026-11-22T20:00:00Z".parse().unwrap(),
-            sites,
-            objects: vec![],
-            appliances,
-            titles: vec![],
             fallback: "http://origin/".into(),
+            ..FleetSnapshot::of(sites, appliances)
         }
     }
 

@@ -2,11 +2,8 @@
 //! fades fast, which no mean of past days can know.
 
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, Hour, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FillStatus,
-        FleetSnapshot, Load, Site,
-    },
+    BitsPerSecond, Bytes, Hour, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FleetSnapshot, Site},
     time::Date,
 };
 use fill_core::rendezvous::{key, mix};
@@ -122,38 +119,16 @@ impl Service {
 fn fleet() -> FleetSnapshot {
     let titles = STEADY + DAYS.unsigned_abs();
     let storage = titles * FILES.iter().map(|f| f.1).sum::<u64>() / 10;
-    let site = |region: &str| Site {
-        id: SiteId::new(region).unwrap(),
-        region: RegionId::new(region).unwrap(),
-        prefixes: vec![],
-        window: FillWindow::always(),
+    let capacity = Capacity {
+        storage: Bytes(storage),
+        egress: BitsPerSecond(100_000_000_000),
+        fill_rate: BitsPerSecond(100_000_000_000),
     };
-    let appliance = |region: &str| ApplianceView {
-        id: OcaId::new(format!("oca-{region}")).unwrap(),
-        site: SiteId::new(region).unwrap(),
-        base_url: format!("http://{region}.invalid"),
-        profile: "storage".into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
-            storage: Bytes(storage),
-            egress: BitsPerSecond(100_000_000_000),
-            fill_rate: BitsPerSecond(100_000_000_000),
-        },
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
-        holds: vec![],
-        held: 0,
-        last_report: None,
+    let site_id = |region: &str| SiteId::new(region).unwrap();
+    let site = |region: &str| Site::new(site_id(region), RegionId::new(region).unwrap());
+    let appliance = |region: &str| {
+        let id = OcaId::new(format!("oca-{region}")).unwrap();
+        ApplianceView::serving(id, site_id(region), capacity)
     };
-    FleetSnapshot {
-        generation: 1,
-        taken_at: "2026-11-22T20:00:00Z".parse().unwrap(),
-        sites: REGIONS.map(site).to_vec(),
-        objects: vec![],
-        appliances: REGIONS.map(appliance).to_vec(),
-        titles: vec![],
-        fallback: "http://origin.invalid".into(),
-    }
+    FleetSnapshot::of(REGIONS.map(site).to_vec(), REGIONS.map(appliance).to_vec())
 }

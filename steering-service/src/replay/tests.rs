@@ -2,8 +2,8 @@
 
 use super::*;
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, ObjectDigest, RegionId, SiteId, TitleId,
-    api::v1::{ApplianceState, ApplianceView, Capacity, FillStatus, FleetSnapshot, Load, Site, TitleView},
+    BitsPerSecond, Bytes, ObjectDigest, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, FleetSnapshot, Site, TitleView},
 };
 use std::collections::BTreeMap;
 use steering_core::Policy;
@@ -12,40 +12,24 @@ const HLS: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9000000,AVERAGE-BANDWIDT
     #EXT-X-STREAM-INF:BANDWIDTH=900000\nb\n";
 
 fn appliance(id: &str, site: &str) -> ApplianceView {
+    let capacity = Capacity {
+        storage: Bytes(1 << 30),
+        egress: BitsPerSecond(20_000_000),
+        fill_rate: BitsPerSecond(1),
+    };
     ApplianceView {
-        id: OcaId::new(id).unwrap(),
-        site: SiteId::new(site).unwrap(),
-        base_url: format!("http://{id}.example"),
-        profile: "laptop".into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
-            storage: Bytes(1 << 30),
-            egress: BitsPerSecond(20_000_000),
-            fill_rate: BitsPerSecond(1),
-        },
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
         holds: vec![0],
-        held: 1,
-        last_report: None,
+        ..ApplianceView::serving(OcaId::new(id).unwrap(), SiteId::new(site).unwrap(), capacity)
     }
 }
 
 fn snapshot() -> FleetSnapshot {
     let site = |id: &str, prefix: &str| Site {
-        id: SiteId::new(id).unwrap(),
-        region: RegionId::new("r").unwrap(),
         prefixes: vec![prefix.parse().unwrap()],
-        window: FillWindow::new("02:00", "14:00", "UTC").unwrap(),
+        ..Site::new(SiteId::new(id).unwrap(), RegionId::new("r").unwrap())
     };
     FleetSnapshot {
-        generation: 1,
-        taken_at: "2026-11-23T14:00:00Z".parse().unwrap(),
-        sites: vec![site("lon", "192.0.2.0/24"), site("par", "203.0.113.0/24")],
         objects: vec![ObjectDigest::of(&[1])],
-        appliances: vec![appliance("lon-1", "lon"), appliance("par-1", "par")],
         titles: vec![TitleView {
             id: TitleId::new("film").unwrap(),
             name: "film".into(),
@@ -57,7 +41,10 @@ fn snapshot() -> FleetSnapshot {
             dash: String::new(),
             demand: Bytes(0),
         }],
-        fallback: "http://origin.example".into(),
+        ..FleetSnapshot::of(
+            vec![site("lon", "192.0.2.0/24"), site("par", "203.0.113.0/24")],
+            vec![appliance("lon-1", "lon"), appliance("par-1", "par")],
+        )
     }
 }
 

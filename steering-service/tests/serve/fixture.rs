@@ -1,8 +1,8 @@
 //! One small fleet, with packed manifests as the packer writes them.
 
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
-    api::v1::{ApplianceState, ApplianceView, Capacity, FillStatus, FleetSnapshot, Load, Site, TitleView},
+    BitsPerSecond, Bytes, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceState, ApplianceView, Capacity, FleetSnapshot, Site, TitleView},
 };
 use std::path::Path;
 
@@ -31,32 +31,21 @@ pub const DASH: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 
 fn site(id: &str, region: &str, prefixes: &[&str]) -> Site {
     Site {
-        id: SiteId::new(id).unwrap(),
-        region: RegionId::new(region).unwrap(),
         prefixes: prefixes.iter().map(|p| p.parse().unwrap()).collect(),
-        window: FillWindow::new("02:00", "14:00", "UTC").unwrap(),
+        ..Site::new(SiteId::new(id).unwrap(), RegionId::new(region).unwrap())
     }
 }
 
 fn appliance(id: &str, site: &str, host: u8) -> ApplianceView {
+    let capacity = Capacity {
+        storage: Bytes(1 << 30),
+        egress: BitsPerSecond(1_000_000_000),
+        fill_rate: BitsPerSecond(100_000_000),
+    };
     ApplianceView {
-        id: OcaId::new(id).unwrap(),
-        site: SiteId::new(site).unwrap(),
         base_url: format!("http://127.0.0.{host}:8080"),
-        profile: "laptop".into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
-            storage: Bytes(1 << 30),
-            egress: BitsPerSecond(1_000_000_000),
-            fill_rate: BitsPerSecond(100_000_000),
-        },
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
         holds: vec![0, 1],
-        held: 2,
-        last_report: None,
+        ..ApplianceView::serving(OcaId::new(id).unwrap(), SiteId::new(site).unwrap(), capacity)
     }
 }
 
@@ -77,21 +66,21 @@ fn title(id: &str, objects: &[u32]) -> TitleView {
 /// Loopback clients are in site `lon` (lon-1, lon-2); `par` (par-1) is in another region. Everybody holds `film`,
 /// nobody `rare`.
 pub fn fleet() -> FleetSnapshot {
+    let sites = vec![
+        site("lon", "north", &["127.0.0.0/8"]),
+        site("par", "south", &["203.0.113.0/24", "2001:db8::/32"]),
+    ];
+    let appliances = vec![
+        appliance("lon-1", "lon", 2),
+        appliance("lon-2", "lon", 3),
+        appliance("par-1", "par", 4),
+    ];
     FleetSnapshot {
-        generation: 1,
         taken_at: "2026-11-23T14:00:00Z".parse().unwrap(),
-        sites: vec![
-            site("lon", "north", &["127.0.0.0/8"]),
-            site("par", "south", &["203.0.113.0/24", "2001:db8::/32"]),
-        ],
         objects: (0u8..3).map(|i| ObjectDigest::of(&[i])).collect(),
-        appliances: vec![
-            appliance("lon-1", "lon", 2),
-            appliance("lon-2", "lon", 3),
-            appliance("par-1", "par", 4),
-        ],
         titles: vec![title("film", &[0, 1]), title("rare", &[2])],
         fallback: "http://127.0.0.1:9000".into(),
+        ..FleetSnapshot::of(sites, appliances)
     }
 }
 

@@ -240,19 +240,10 @@ mod tests {
                 window: FillWindow::new("02:00", "06:00", "Europe/Oslo").unwrap(),
             }],
             appliances: vec![ApplianceView {
-                id: OcaId::new("north-1").unwrap(),
-                site: SiteId::new("north").unwrap(),
-                base_url: "http://127.0.0.2".into(),
-                profile: "laptop".into(),
-                state: ApplianceState::Serving,
                 conditions: vec![Condition {
                     kind: "disk_full".into(),
                     detail: "no space".into(),
                 }],
-                capacity: Capacity {
-                    egress: BitsPerSecond(4_000_000_000),
-                    ..Capacity::default()
-                },
                 load: Load {
                     egress: BitsPerSecond(1_500_000),
                     connections: 3,
@@ -266,9 +257,16 @@ mod tests {
                     ..FillStatus::default()
                 },
                 plan: Some(PlanNumber(7)),
-                holds: vec![],
                 held: 12,
                 last_report: Some("2026-11-23T14:00:26Z".parse().unwrap()),
+                ..ApplianceView::serving(
+                    OcaId::new("north-1").unwrap(),
+                    SiteId::new("north").unwrap(),
+                    Capacity {
+                        egress: BitsPerSecond(4_000_000_000),
+                        ..Capacity::default()
+                    },
+                )
             }],
             plan: None,
             titles: 0,

@@ -10,10 +10,9 @@ use crate::{
 };
 use anyhow::Context;
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, FillStatus, FleetSnapshot, Load as Egress, Site, TitleView,
-    },
+    BitsPerSecond, Bytes, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, FleetSnapshot, Site, TitleView},
+    time::Timestamp,
 };
 use nightfill::local::program::{Program, binary};
 use std::{
@@ -124,6 +123,11 @@ fn fleet() -> anyhow::Result<FleetSnapshot> {
     let mut sites = vec![];
     let mut appliances = vec![];
     let objects = TITLES * OBJECTS_A_TITLE;
+    let capacity = Capacity {
+        storage: Bytes(1 << 40),
+        egress: BitsPerSecond(10_000_000_000),
+        fill_rate: BitsPerSecond(1_000_000_000),
+    };
     for s in 0..SITES {
         let network = if s == 0 {
             "127.0.0.0/8".to_owned()
@@ -131,30 +135,14 @@ fn fleet() -> anyhow::Result<FleetSnapshot> {
             format!("10.{s}.0.0/16")
         };
         sites.push(Site {
-            id: site(s)?,
-            region: RegionId::new(format!("r{}", s / 10))?,
             prefixes: vec![network.parse()?],
-            window: FillWindow::new("02:00", "14:00", "UTC")?,
+            ..Site::new(site(s)?, RegionId::new(format!("r{}", s / 10))?)
         });
         for a in 0..APPLIANCES_A_SITE {
             appliances.push(ApplianceView {
-                id: OcaId::new(format!("s{s:03}-a{a}"))?,
-                site: site(s)?,
                 base_url: format!("http://10.{s}.0.{}:8080", a + 1),
-                profile: "bench".to_owned(),
-                state: ApplianceState::Serving,
-                conditions: vec![],
-                capacity: Capacity {
-                    storage: Bytes(1 << 40),
-                    egress: BitsPerSecond(10_000_000_000),
-                    fill_rate: BitsPerSecond(1_000_000_000),
-                },
-                load: Egress::default(),
-                fill: FillStatus::default(),
-                plan: None,
                 holds: (0..objects).collect(),
-                held: objects.into(),
-                last_report: None,
+                ..ApplianceView::serving(OcaId::new(format!("s{s:03}-a{a}"))?, site(s)?, capacity)
             });
         }
     }
@@ -176,12 +164,10 @@ fn fleet() -> anyhow::Result<FleetSnapshot> {
     let mut digests: Vec<_> = (0..objects).map(|o| ObjectDigest::of(&o.to_le_bytes())).collect();
     digests.sort();
     Ok(FleetSnapshot {
-        generation: 1,
-        taken_at: cdn_types::time::Timestamp::now(),
-        sites,
+        taken_at: Timestamp::now(),
         objects: digests,
-        appliances,
         titles,
         fallback: "http://10.255.0.1:9000".to_owned(),
+        ..FleetSnapshot::of(sites, appliances)
     })
 }

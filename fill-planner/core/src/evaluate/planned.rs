@@ -13,12 +13,8 @@ use crate::{
 };
 use cdn_types::{
     BitsPerSecond, Bytes, FillWindow, OcaId, PlanNumber, SiteId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, FillStatus, FleetSnapshot, Load,
-        Site,
-    },
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, FleetSnapshot, Site},
     plan::Plan,
-    time::Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -188,39 +184,23 @@ impl PlannedFleet {
         let site = |region: usize| SiteId::new(format!("site-{region:03}"));
         let sites = past.regions().iter().enumerate().filter_map(|(r, region)| {
             Some(Site {
-                id: site(r).ok()?,
-                region: region.clone(),
-                prefixes: vec![],
                 window: FillWindow::new("02:00", "14:00", "UTC").ok()?,
+                ..Site::new(site(r).ok()?, region.clone())
             })
         });
         let appliances = self.held.iter().enumerate().flat_map(|(r, appliances)| {
             appliances.iter().enumerate().filter_map(move |(a, held)| {
                 Some(ApplianceView {
-                    id: OcaId::new(name(r, a)).ok()?,
-                    site: site(r).ok()?,
-                    base_url: format!("http://{}.invalid", name(r, a)),
-                    profile: "storage".into(),
-                    state: ApplianceState::Serving,
-                    conditions: vec![],
-                    capacity,
-                    load: Load::default(),
-                    fill: FillStatus::default(),
-                    plan: None,
                     held: held.len() as u64,
                     holds: held.clone(),
-                    last_report: None,
+                    ..ApplianceView::serving(OcaId::new(name(r, a)).ok()?, site(r).ok()?, capacity)
                 })
             })
         });
         FleetSnapshot {
             generation: self.number,
-            taken_at: Timestamp::UNIX_EPOCH,
-            sites: sites.collect(),
             objects: past.objects().to_vec(),
-            appliances: appliances.collect(),
-            titles: vec![],
-            fallback: "http://origin.invalid".into(),
+            ..FleetSnapshot::of(sites.collect(), appliances.collect())
         }
     }
 }

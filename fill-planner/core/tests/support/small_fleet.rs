@@ -2,11 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, FillStatus, FleetSnapshot, Load,
-        Site,
-    },
+    BitsPerSecond, Bytes, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, FleetSnapshot, Site},
 };
 use fill_core::{
     History, InputError, Inputs, Policy, Rules,
@@ -78,12 +75,8 @@ impl SmallFleet {
         let mut sites = vec![];
         let mut appliances = vec![];
         for s in 0..site_count {
-            sites.push(Site {
-                id: SiteId::new(format!("site{s}")).unwrap(),
-                region: RegionId::new(format!("r{}", s % regions)).unwrap(),
-                prefixes: vec![],
-                window: FillWindow::always(),
-            });
+            let region = RegionId::new(format!("r{}", s % regions)).unwrap();
+            sites.push(Site::new(site_id(s), region));
             let n = 1 + dice.roll(4);
             let storage = all * dice.between(0.15, 0.6) / n as f64;
             for a in 0..n {
@@ -95,7 +88,7 @@ impl SmallFleet {
         }
         let mut out = Self {
             catalogue,
-            fleet: snapshot(sites, appliances),
+            fleet: FleetSnapshot::of(sites, appliances),
             policy: Policy::default(),
             rules: Rules {
                 max_copies: 3,
@@ -255,38 +248,18 @@ fn catalogue(sizes: &[f64]) -> Catalogue {
     }
 }
 
-pub fn appliance(site: u64, a: u64, storage: f64, fill: f64) -> ApplianceView {
-    ApplianceView {
-        id: OcaId::new(format!("oca-{site}-{a}")).unwrap(),
-        site: SiteId::new(format!("site{site}")).unwrap(),
-        base_url: format!("http://10.0.{site}.{a}:80"),
-        profile: "storage".into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
-            storage: Bytes(storage as u64),
-            egress: BitsPerSecond(0),
-            fill_rate: BitsPerSecond((fill * 8.0 / 86_400.0) as u64),
-        },
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
-        holds: vec![],
-        held: 0,
-        last_report: None,
-    }
+fn site_id(site: u64) -> SiteId {
+    SiteId::new(format!("site{site}")).unwrap()
 }
 
-pub fn snapshot(sites: Vec<Site>, appliances: Vec<ApplianceView>) -> FleetSnapshot {
-    FleetSnapshot {
-        generation: 1,
-        taken_at: "2026-11-22T20:00:00Z".parse().unwrap(),
-        sites,
-        objects: vec![],
-        appliances,
-        titles: vec![],
-        fallback: "http://origin".into(),
-    }
+pub fn appliance(site: u64, a: u64, storage: f64, fill: f64) -> ApplianceView {
+    let capacity = Capacity {
+        storage: Bytes(storage as u64),
+        egress: BitsPerSecond(0),
+        fill_rate: BitsPerSecond((fill * 8.0 / 86_400.0) as u64),
+    };
+    let id = OcaId::new(format!("oca-{site}-{a}")).unwrap();
+    ApplianceView::serving(id, site_id(site), capacity)
 }
 
 /// The optimum of the linear program: the problem as the module of placement states it, with fractions allowed. A

@@ -2,11 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use cdn_types::{
-    BitsPerSecond, Bytes, FillWindow, Hour, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FillStatus,
-        FleetSnapshot, Load, Site,
-    },
+    BitsPerSecond, Bytes, Hour, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FleetSnapshot, Site},
     plan::Plan,
     time::Date,
 };
@@ -179,46 +176,26 @@ fn fleet(shape: Shape, all: u64) -> FleetSnapshot {
     let mut appliances = vec![];
     let mut sites = vec![];
     for s in 0..shape.sites {
-        sites.push(Site {
-            id: SiteId::new(format!("site{s}")).unwrap(),
-            region: RegionId::new(format!("r{}", s % 2)).unwrap(),
-            prefixes: vec![],
-            window: FillWindow::always(),
-        });
+        let region = RegionId::new(format!("r{}", s % 2)).unwrap();
+        sites.push(Site::new(site_id(s), region));
         for a in 0..shape.per_site {
             appliances.push(appliance(s, a, shape, all));
         }
     }
-    FleetSnapshot {
-        generation: 1,
-        taken_at: "2026-11-22T20:00:00Z".parse().unwrap(),
-        sites,
-        objects: vec![],
-        appliances,
-        titles: vec![],
-        fallback: "http://origin".into(),
-    }
+    FleetSnapshot::of(sites, appliances)
+}
+
+fn site_id(site: u64) -> SiteId {
+    SiteId::new(format!("site{site}")).unwrap()
 }
 
 pub fn appliance(site: u64, a: u64, shape: Shape, all: u64) -> ApplianceView {
-    ApplianceView {
-        id: OcaId::new(format!("oca-{site}-{a}")).unwrap(),
-        site: SiteId::new(format!("site{site}")).unwrap(),
-        base_url: format!("http://10.0.{site}.{a}:80"),
-        profile: "laptop".into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity: Capacity {
-            storage: Bytes(all * shape.storage_percent / 100),
-            egress: BitsPerSecond(1_000_000_000),
-            // FillWindow::always() is 86,400 s, so a rate of 8/86,400 bit/s a byte; rounded down.
-            fill_rate: BitsPerSecond(all * shape.fill_percent / 100 * 8 / 86_400),
-        },
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
-        holds: vec![],
-        held: 0,
-        last_report: None,
-    }
+    let capacity = Capacity {
+        storage: Bytes(all * shape.storage_percent / 100),
+        egress: BitsPerSecond(1_000_000_000),
+        // FillWindow::always() is 86,400 s, so a rate of 8/86,400 bit/s a byte; rounded down.
+        fill_rate: BitsPerSecond(all * shape.fill_percent / 100 * 8 / 86_400),
+    };
+    let id = OcaId::new(format!("oca-{site}-{a}")).unwrap();
+    ApplianceView::serving(id, site_id(site), capacity)
 }

@@ -20,16 +20,11 @@ fn fleet(titles: usize) -> FleetSnapshot {
     for (n, title) in titles.iter_mut().enumerate() {
         title.demand = Bytes(1_000_000_000_000 / (n as u64 + 1));
     }
+    let appliances = (0..SIBLINGS).map(|i| appliance(&format!("a{i}"), "s", &[0]));
     FleetSnapshot {
-        generation: 1,
-        taken_at: "2026-11-23T14:00:00Z".parse().unwrap(),
-        sites: vec![site("s", "r", &["10.0.0.0/8"])],
         objects: vec![ObjectDigest::of(b"o")],
-        appliances: (0..SIBLINGS)
-            .map(|i| appliance(&format!("a{i}"), "s", &[0]))
-            .collect(),
         titles,
-        fallback: String::new(),
+        ..FleetSnapshot::of(vec![site("s", "r", &["10.0.0.0/8"])], appliances.collect())
     }
 }
 

@@ -46,13 +46,9 @@ prop_compose! {
             })
             .collect();
         FleetSnapshot {
-            generation: 1,
-            taken_at: "2026-11-23T14:00:00Z".parse().unwrap(),
-            sites,
             objects: (0..OBJECTS as u8).map(|i| ObjectDigest::of(&[i])).collect(),
-            appliances,
             titles: vec![title("film", &bits(required))],
-            fallback: "http://origin:1".into(),
+            ..FleetSnapshot::of(sites, appliances)
         }
     }
 }
@@ -224,14 +220,11 @@ proptest! {
 /// Siblings of equal weight: each has its share of the titles, and only the lost one's titles move.
 #[test]
 fn losing_a_sibling_moves_only_its_share() {
+    let appliances = (0..8).map(|i| appliance(&format!("a{i}"), "s", &[0]));
     let mut fleet = FleetSnapshot {
-        generation: 1,
-        taken_at: "2026-11-23T14:00:00Z".parse().unwrap(),
-        sites: vec![site("s", "r", &["10.0.0.0/8"])],
         objects: vec![ObjectDigest::of(b"o")],
-        appliances: (0..8).map(|i| appliance(&format!("a{i}"), "s", &[0])).collect(),
         titles: (0..4000).map(|i| title(&format!("t{i}"), &[0])).collect(),
-        fallback: String::new(),
+        ..FleetSnapshot::of(vec![site("s", "r", &["10.0.0.0/8"])], appliances.collect())
     };
     let firsts = |f: &FleetSnapshot| {
         let index = Index::build(f).unwrap();

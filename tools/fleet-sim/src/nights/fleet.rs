@@ -5,10 +5,7 @@ use crate::dice::Dice;
 use anyhow::Context;
 use cdn_types::{
     BitsPerSecond, Bytes, FillWindow, ObjectDigest, OcaId, PlanNumber, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, FillStatus, FleetSnapshot, Load,
-        Site, TitleView,
-    },
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, FleetSnapshot, Site, TitleView},
     plan::Plan,
 };
 use fill_core::{History, Inputs, Policy, Predictor, Rules};
@@ -52,22 +49,14 @@ impl World {
             egress: EGRESS,
             fill_rate: BitsPerSecond(rate as u64),
         };
-        let sites = setup.appliances.div_ceil(PER_SITE);
+        let sites = 0..setup.appliances.div_ceil(PER_SITE);
+        let sites: anyhow::Result<_> = sites.map(|s| site(s, &regions)).collect();
+        let appliances: anyhow::Result<_> = (0..setup.appliances).map(|a| appliance(a, capacity)).collect();
+        let titles = catalogue.objects.iter().zip(0..).map(|(o, i)| title(o, i));
         let snapshot = FleetSnapshot {
-            generation: 1,
-            taken_at: cdn_types::time::Timestamp::UNIX_EPOCH,
-            sites: (0..sites).map(|s| site(s, &regions)).collect::<Result<_, _>>()?,
             objects: catalogue.objects.iter().map(|o| o.digest).collect(),
-            appliances: (0..setup.appliances)
-                .map(|a| appliance(a, capacity))
-                .collect::<Result<_, _>>()?,
-            titles: catalogue
-                .objects
-                .iter()
-                .zip(0..)
-                .map(|(o, i)| title(o, i))
-                .collect(),
-            fallback: "http://origin.invalid".into(),
+            titles: titles.collect(),
+            ..FleetSnapshot::of(sites?, appliances?)
         };
         Ok(Self {
             catalogue,
@@ -156,29 +145,14 @@ fn client(site: usize) -> IpAddr {
 
 fn site(s: usize, regions: &[RegionId]) -> anyhow::Result<Site> {
     Ok(Site {
-        id: site_id(s)?,
-        region: regions[s % regions.len()].clone(),
         prefixes: vec![format!("{}/24", Ipv4Addr::from(0x0a00_0000 | (s as u32) << 8)).parse()?],
-        window: FillWindow::always(),
+        ..Site::new(site_id(s)?, regions[s % regions.len()].clone())
     })
 }
 
 fn appliance(a: usize, capacity: Capacity) -> anyhow::Result<ApplianceView> {
-    Ok(ApplianceView {
-        id: OcaId::new(format!("oca-{a:04}"))?,
-        site: site_id(a / PER_SITE)?,
-        base_url: format!("http://oca-{a:04}.invalid"),
-        profile: "storage".into(),
-        state: ApplianceState::Serving,
-        conditions: vec![],
-        capacity,
-        load: Load::default(),
-        fill: FillStatus::default(),
-        plan: None,
-        holds: vec![],
-        held: 0,
-        last_report: None,
-    })
+    let id = OcaId::new(format!("oca-{a:04}"))?;
+    Ok(ApplianceView::serving(id, site_id(a / PER_SITE)?, capacity))
 }
 
 fn title(object: &CatalogueObject, index: u32) -> TitleView {

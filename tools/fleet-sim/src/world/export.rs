@@ -9,11 +9,7 @@ use crate::day_curve;
 use anyhow::{Context, ensure};
 use cdn_types::{
     BitsPerSecond, Bytes, FillWindow, Hour, ObjectDigest, OcaId, RegionId, SiteId, TitleId,
-    api::v1::{
-        ApplianceState, ApplianceView, Capacity, Catalogue, CatalogueObject, FillStatus, FleetSnapshot, Load,
-        Site,
-    },
-    time::Timestamp,
+    api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, FleetSnapshot, Site},
 };
 use std::{
     fs::File,
@@ -214,32 +210,19 @@ fn fleet(world: &World, what: &Export, catalogue: &Catalogue) -> anyhow::Result<
     };
     let appliance = |r: usize| {
         Ok(ApplianceView {
-            id: OcaId::new(format!("oca-{r}"))?,
-            site: SiteId::new(format!("site-{r}"))?,
-            base_url: format!("http://oca-{r}.invalid"),
             profile: "storage".into(),
-            state: ApplianceState::Serving,
-            conditions: vec![],
-            capacity,
-            load: Load::default(),
-            fill: FillStatus::default(),
-            plan: None,
-            holds: vec![],
-            held: 0,
-            last_report: None,
+            ..ApplianceView::serving(
+                OcaId::new(format!("oca-{r}"))?,
+                SiteId::new(format!("site-{r}"))?,
+                capacity,
+            )
         })
     };
+    let regions = 0..world.setup.regions;
+    let sites: anyhow::Result<_> = regions.clone().map(site).collect();
+    let appliances: anyhow::Result<_> = regions.map(appliance).collect();
     Ok(FleetSnapshot {
-        generation: 1,
-        taken_at: Timestamp::UNIX_EPOCH,
-        sites: (0..world.setup.regions)
-            .map(site)
-            .collect::<anyhow::Result<_>>()?,
         objects: catalogue.objects.iter().map(|o| o.digest).collect(),
-        appliances: (0..world.setup.regions)
-            .map(appliance)
-            .collect::<anyhow::Result<_>>()?,
-        titles: vec![],
-        fallback: "http://origin.invalid".into(),
+        ..FleetSnapshot::of(sites?, appliances?)
     })
 }
