@@ -271,7 +271,7 @@ fn ranked(index: &Index, client: IpAddr, entry: &Ranked, before: Option<&Ranked>
 }
 
 /// The route that an entry's key was made from.
-fn route<'a>(index: &'a Index, client: IpAddr, entry: &Ranked) -> Option<(&'a Candidate, &'a Attributes)> {
+fn route<'a>(index: &'a Index, client: IpAddr, entry: &Ranked) -> Option<(Candidate, &'a Attributes)> {
     if entry.tier > Tier::Routed {
         return None;
     }
@@ -282,5 +282,5 @@ fn route<'a>(index: &'a Index, client: IpAddr, entry: &Ranked) -> Option<(&'a Ca
             && u64::from(c.prefix_len) == len
             && u64::from(index.policy().class_place(c.class)) == place
     })?;
-    Some((found, index.routes().attributes(found)))
+    Some((found, index.routes().attributes(&found)))
 }

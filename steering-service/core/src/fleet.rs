@@ -6,6 +6,7 @@
 
 use crate::{
     bits::{self, Bits},
+    ids::Ids,
     presence::Presence,
     rendezvous::Seed,
     routes::Covered,
@@ -16,7 +17,6 @@ use cdn_types::{
     api::v1::{ApplianceState, ApplianceView, FleetSnapshot},
     time::Timestamp,
 };
-use foldhash::fast::FixedState;
 use std::collections::HashMap;
 
 /// Pathway-ID and service location of the fallback; an appliance cannot have this id.
@@ -103,6 +103,8 @@ pub struct Appliance {
     pub weight: u64,
     /// Position among all appliances by id.
     pub(crate) order: u32,
+    /// Position among those of its site, at most 255.
+    pub(crate) sibling: u8,
     pub(crate) seed: Seed,
 }
 
@@ -155,9 +157,11 @@ pub struct FleetIndex {
     sites: Vec<Site>,
     appliances: Vec<Appliance>,
     titles: Vec<Title>,
-    title_ids: Ids<TitleId, TitleIx>,
-    appliance_ids: Ids<OcaId, ApplianceIx>,
-    site_ids: Ids<SiteId, SiteIx>,
+    title_ids: Ids,
+    /// The titles' seeds, side by side: all that a ranking asks of a title beside its holders.
+    title_seeds: Vec<Seed>,
+    appliance_ids: Ids,
+    site_ids: Ids,
     /// Appliances of each region.
     regions: Vec<Bits>,
     presence: Presence,
@@ -176,7 +180,9 @@ impl FleetIndex {
         for (order, ix) in by_id.into_iter().enumerate() {
             let appliance = &mut appliances[ix.0 as usize];
             appliance.order = order as u32;
-            sites[appliance.site.0 as usize].appliances.push(ix);
+            let siblings = &mut sites[appliance.site.0 as usize].appliances;
+            appliance.sibling = siblings.len().min(255) as u8;
+            siblings.push(ix);
         }
         let (titles, title_ids) = titles(snapshot)?;
         let holds: Vec<&[u32]> = snapshot.appliances.iter().map(|a| a.holds.as_slice()).collect();
@@ -192,6 +198,7 @@ impl FleetIndex {
             top: top(&titles),
             sites,
             appliances,
+            title_seeds: titles.iter().map(|t| t.seed).collect(),
             titles,
             title_ids,
             appliance_ids,
@@ -203,15 +210,15 @@ impl FleetIndex {
 
     /// A title by its id.
     pub fn title_ix(&self, id: &str) -> Option<TitleIx> {
-        self.title_ids.get(id).copied()
+        self.title_ids.position(id).map(TitleIx)
     }
     /// An appliance by its id.
     pub fn appliance_ix(&self, id: &OcaId) -> Option<ApplianceIx> {
-        self.appliance_ids.get(id).copied()
+        self.appliance_ids.position(id.as_str()).map(ApplianceIx)
     }
     /// A site by its id.
     pub fn site_ix(&self, id: &SiteId) -> Option<SiteIx> {
-        self.site_ids.get(id).copied()
+        self.site_ids.position(id.as_str()).map(SiteIx)
     }
     /// A title.
     pub fn title(&self, ix: TitleIx) -> &Title {
@@ -268,6 +275,9 @@ impl FleetIndex {
     pub(crate) fn region(&self, site: SiteIx) -> &[u64] {
         &self.regions[self.site(site).region_ix as usize].0
     }
+    pub(crate) fn title_seed(&self, title: TitleIx) -> Seed {
+        self.title_seeds[title.0 as usize]
+    }
     /// How hot titles are spread over siblings.
     pub(crate) fn spread(&self) -> &Spread {
         &self.spread
@@ -308,8 +318,6 @@ fn regions(sites: &[Site], appliances: usize) -> Vec<Bits> {
     regions
 }
 
-type Ids<K, V> = HashMap<K, V, FixedState>;
-
 fn duplicate(kind: &'static str, id: &impl ToString) -> IndexError {
     IndexError::Duplicate {
         kind,
@@ -317,12 +325,12 @@ fn duplicate(kind: &'static str, id: &impl ToString) -> IndexError {
     }
 }
 
-fn sites(snapshot: &FleetSnapshot) -> Result<(Vec<Site>, Ids<SiteId, SiteIx>), IndexError> {
+fn sites(snapshot: &FleetSnapshot) -> Result<(Vec<Site>, Ids), IndexError> {
     let mut ids = Ids::default();
     let mut sites = Vec::with_capacity(snapshot.sites.len());
     let mut regions: HashMap<&RegionId, u32> = HashMap::new();
-    for (i, site) in snapshot.sites.iter().enumerate() {
-        if ids.insert(site.id.clone(), SiteIx(i as u32)).is_some() {
+    for site in &snapshot.sites {
+        if !ids.add(site.id.as_str()) {
             return Err(duplicate("site", &site.id));
         }
         sites.push(Site {
@@ -338,17 +346,15 @@ fn sites(snapshot: &FleetSnapshot) -> Result<(Vec<Site>, Ids<SiteId, SiteIx>), I
     Ok((sites, ids))
 }
 
-fn appliances(
-    snapshot: &FleetSnapshot,
-    sites: &Ids<SiteId, SiteIx>,
-) -> Result<(Vec<Appliance>, Ids<OcaId, ApplianceIx>), IndexError> {
+fn appliances(snapshot: &FleetSnapshot, sites: &Ids) -> Result<(Vec<Appliance>, Ids), IndexError> {
     let mut ids = Ids::default();
     let mut appliances = Vec::with_capacity(snapshot.appliances.len());
-    for (i, view) in snapshot.appliances.iter().enumerate() {
-        if ids.insert(view.id.clone(), ApplianceIx(i as u32)).is_some() {
+    for view in &snapshot.appliances {
+        if !ids.add(view.id.as_str()) {
             return Err(duplicate("appliance", &view.id));
         }
-        let site = *sites.get(&view.site).ok_or_else(|| IndexError::UnknownSite {
+        let site = sites.position(view.site.as_str()).map(SiteIx);
+        let site = site.ok_or_else(|| IndexError::UnknownSite {
             appliance: view.id.clone(),
             site: view.site.clone(),
         })?;
@@ -388,16 +394,17 @@ fn appliance(view: &ApplianceView, site: SiteIx, snapshot: &FleetSnapshot) -> Re
             .last_report
             .map(|at| (taken_at.as_millisecond() - at.as_millisecond()) as f64 / 1000.0),
         weight: (view.capacity.egress.0 / 1_000_000).max(1),
-        order: 0, // once all are known
+        order: 0,   // once all are known
+        sibling: 0, // the same
         seed: Seed::of("appliance", view.id.as_str()),
     })
 }
 
-fn titles(snapshot: &FleetSnapshot) -> Result<(Vec<Title>, Ids<TitleId, TitleIx>), IndexError> {
+fn titles(snapshot: &FleetSnapshot) -> Result<(Vec<Title>, Ids), IndexError> {
     let mut ids = Ids::default();
     let mut titles = Vec::with_capacity(snapshot.titles.len());
-    for (i, view) in snapshot.titles.iter().enumerate() {
-        if ids.insert(view.id.clone(), TitleIx(i as u32)).is_some() {
+    for view in &snapshot.titles {
+        if !ids.add(view.id.as_str()) {
             return Err(duplicate("title", &view.id));
         }
         let objects = snapshot.objects.len();

@@ -3,7 +3,7 @@
 
 use crate::{
     index::{Index, SiteIx},
-    routes::{Candidate, SiteClass},
+    routes::{Covering, SiteClass},
 };
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -31,10 +31,10 @@ pub fn footprints(index: &Index) -> BTreeMap<SiteIx, Vec<IpNet>> {
     sites
 }
 
-fn site_of(index: &Index, covering: &[Candidate]) -> Option<SiteIx> {
+fn site_of(index: &Index, covering: Covering) -> Option<SiteIx> {
     // Candidates are sorted by class first.
-    let offered = covering.partition_point(|c| c.class != SiteClass::Transit);
-    index.own_site(&covering[..offered]).map(|(site, _)| site)
+    let offered = covering.iter().take_while(|c| c.class != SiteClass::Transit);
+    index.own_site(offered).map(|(site, _)| site)
 }
 
 /// Addresses in a row that belong to one site.

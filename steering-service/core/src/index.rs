@@ -48,6 +48,8 @@ pub(crate) struct Standing {
     pub seed: Seed,
     pub weight: u64,
     pub site: SiteIx,
+    /// Position among those of its site, at most 255.
+    pub sibling: u8,
     /// Position among all appliances by id: the last word between equals.
     pub order: u32,
     pub headroom: Headroom,
@@ -124,6 +126,7 @@ impl Index {
                     seed: a.seed,
                     weight: a.weight,
                     site: a.site,
+                    sibling: a.sibling,
                     order: a.order,
                     headroom,
                     circuit,
@@ -162,12 +165,12 @@ impl Index {
     /// is the longest match where sites have nothing but their networks.
     pub fn site_of(&self, client: IpAddr) -> Option<(SiteIx, IpNet)> {
         let client = client.to_canonical();
-        let found = self.own_site(self.routes.covering(client));
+        let found = self.own_site(self.routes.covering(client).iter());
         found.map(|(site, len)| (site, network(client, len)))
     }
-    pub(crate) fn own_site(&self, covering: &[Candidate]) -> Option<(SiteIx, u8)> {
-        let site = |c: &Candidate| Some((self.reached[c.group as usize].site?, c.prefix_len));
-        covering.iter().find_map(site)
+    pub(crate) fn own_site(&self, mut routes: impl Iterator<Item = Candidate>) -> Option<(SiteIx, u8)> {
+        let site = |c: Candidate| Some((self.reached[c.group as usize].site?, c.prefix_len));
+        routes.find_map(site)
     }
 
     /// The widest network around a client, a /24 or /48 at most, whose first address has the same routes and rules as

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod fleet;
 pub mod footprint;
 pub mod guard;
+mod ids;
 pub mod index;
 pub mod key;
 pub mod policy;

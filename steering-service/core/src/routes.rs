@@ -18,8 +18,8 @@ mod ranges;
 mod wire;
 
 pub use builder::{Applied, Covered, MAX_PREFIXES, RouteBatch, RouteBuilder, RouteError};
-pub use covering::Candidate;
 pub(crate) use covering::Holder;
+pub use covering::{Candidate, Covering};
 
 use cdn_types::{OcaId, SiteId};
 use chunked::Chunked;
@@ -132,12 +132,12 @@ pub struct RouteTable {
 impl RouteTable {
     /// Who covers an address, each holder once with its longest match, holders of one route together, best route first:
     /// class, prefix length, AS path length, MED within one neighbour, name of the first holder.
-    pub fn covering(&self, client: IpAddr) -> &[Candidate] {
-        let set = match client.to_canonical() {
+    pub fn covering(&self, client: IpAddr) -> Covering<'_> {
+        let cover = match client.to_canonical() {
             IpAddr::V4(a) => self.v4.find(u32::from(a)),
             IpAddr::V6(a) => self.v6.find(u128::from(a)),
         };
-        covering::members(&self.coverings, set)
+        covering::members(&self.coverings, cover)
     }
     /// Length of the largest network around an address that lies within one range, so that all of it is covered alike.
     pub fn scope(&self, client: IpAddr) -> u8 {
@@ -147,11 +147,14 @@ impl RouteTable {
         }
     }
     /// All addresses, IPv4 first, as ranges: first address, last address, who covers them.
-    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr, &[Candidate])> {
-        let v4 = self.v4.iter().map(|(a, b, set)| (u32_ip(a), u32_ip(b), set));
-        let v6 = self.v6.iter().map(|(a, b, set)| (u128_ip(a), u128_ip(b), set));
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr, Covering<'_>)> {
+        let v4 = self.v4.iter().map(|(a, b, cover)| (u32_ip(a), u32_ip(b), cover));
+        let v6 = self
+            .v6
+            .iter()
+            .map(|(a, b, cover)| (u128_ip(a), u128_ip(b), cover));
         v4.chain(v6)
-            .map(|(a, b, set)| (a, b, covering::members(&self.coverings, set)))
+            .map(|(a, b, cover)| (a, b, covering::members(&self.coverings, cover)))
     }
     /// A candidate's attributes.
     pub fn attributes(&self, candidate: &Candidate) -> &Attributes {

@@ -16,25 +16,42 @@ use crate::{
     presence::Presence,
     rendezvous,
 };
-use std::cmp::Reverse;
+use foldhash::fast::FixedState;
+use std::{cmp::Reverse, collections::HashMap};
 
 /// Titles that are dealt out; the rest are so many, and each so small, that their hash balances them.
 pub const HOT_TITLES: usize = 1024;
 /// A sibling gets no less than this part of a title's demand, unless it is the last: a sliver is a cold copy.
 const LEAST_PART: f64 = 0.05;
 
+/// To whom a title is dealt in a site.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Deal<'a> {
+    /// To nobody, or to whom it goes by its score.
+    ByScore,
+    /// All of it to the sibling at a position in the site.
+    To(u8),
+    /// To some siblings, so much of it to each.
+    Among(&'a [(ApplianceIx, f32)]),
+}
+
 /// How the hottest titles are dealt out, site by site.
 #[derive(Debug, Default)]
 pub struct Spread {
-    /// Position of each title among the hot ones; empty without demand.
-    place: Vec<Option<u16>>,
+    /// Position of each title among the hot ones, or [`COLD`]; empty without demand.
+    place: Vec<u16>,
     sites: usize,
-    /// For each hot title and site the end of its parts; they begin where those before end.
-    ends: Vec<u32>,
-    /// Siblings and how much of the title each was dealt; only of titles that are on another sibling than the first by
-    /// score, or on several.
-    parts: Vec<(ApplianceIx, f32)>,
+    /// For each hot title and site the position of the sibling that has all of it, [`BY_SCORE`] or [`AMONG`]: a byte, since a
+    /// ranking reads one of a few hundred thousand.
+    whole: Vec<u8>,
+    /// The parts of those that are dealt to several, by position in `whole`.
+    among: HashMap<u32, Box<[(ApplianceIx, f32)]>, FixedState>,
 }
+
+const COLD: u16 = u16::MAX;
+const BY_SCORE: u8 = u8::MAX;
+const AMONG: u8 = u8::MAX - 1;
+const _: () = assert!(HOT_TITLES < COLD as usize);
 
 impl Spread {
     /// Deals the titles out.
@@ -48,39 +65,51 @@ impl Spread {
         let heat = |t: &u32| (Reverse(titles[*t as usize].demand), titles[*t as usize].seed.0);
         hot.sort_unstable_by_key(heat);
         hot.truncate(HOT_TITLES);
-        let mut place = vec![None; titles.len()];
+        let mut place = vec![COLD; titles.len()];
         for (at, title) in hot.iter().enumerate() {
-            place[*title as usize] = Some(at as u16);
+            place[*title as usize] = at as u16;
         }
         let mut spread = Self {
             place,
             sites: sites.len(),
-            ends: Vec::with_capacity(sites.len() * hot.len()),
-            parts: Vec::new(),
+            whole: Vec::with_capacity(sites.len() * hot.len()),
+            among: HashMap::default(),
         };
         let table = |site| Table::new(site, appliances, titles, presence, &hot);
         let mut tables: Vec<_> = sites.iter().map(table).collect();
+        let mut parts = Vec::new();
         for title in &hot {
             for table in &mut tables {
-                table.deal(
-                    &titles[*title as usize],
-                    presence.of_title(*title),
-                    &mut spread.parts,
-                );
-                spread.ends.push(spread.parts.len() as u32);
+                parts.clear();
+                table.deal(&titles[*title as usize], presence.of_title(*title), &mut parts);
+                let whole = match parts[..] {
+                    [] => BY_SCORE,
+                    [(ix, _)] if table.position(ix) < AMONG.into() => table.position(ix) as u8,
+                    _ => {
+                        spread
+                            .among
+                            .insert(spread.whole.len() as u32, parts.as_slice().into());
+                        AMONG
+                    }
+                };
+                spread.whole.push(whole);
             }
         }
         spread
     }
 
-    /// The siblings of a site among which a title is dealt out; empty when its rendezvous score says it all.
-    pub fn parts(&self, site: SiteIx, title: TitleIx) -> &[(ApplianceIx, f32)] {
-        let Some(Some(place)) = self.place.get(title.0 as usize) else {
-            return &[];
-        };
-        let at = usize::from(*place) * self.sites + site.0 as usize;
-        let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.parts[from as usize..self.ends[at] as usize]
+    /// How a title is dealt out in a site.
+    pub fn of(&self, site: SiteIx, title: TitleIx) -> Deal<'_> {
+        let place = self.place.get(title.0 as usize).copied().unwrap_or(COLD);
+        if place == COLD {
+            return Deal::ByScore;
+        }
+        let at = usize::from(place) * self.sites + site.0 as usize;
+        match self.whole[at] {
+            BY_SCORE => Deal::ByScore,
+            AMONG => Deal::Among(&self.among[&(at as u32)]),
+            sibling => Deal::To(sibling),
+        }
     }
 }
 
@@ -121,6 +150,12 @@ impl<'a> Table<'a> {
         }
     }
 
+    fn position(&self, appliance: ApplianceIx) -> usize {
+        let there = self.siblings.iter().position(|(ix, _)| *ix == appliance);
+        there.expect("a site deals among its own appliances")
+    }
+
+    /// Adds a title's parts to `parts`; none if it goes by its score.
     fn deal(&mut self, title: &Title, holders: &[u64], parts: &mut Vec<(ApplianceIx, f32)>) {
         let score = |a: &Appliance| rendezvous::score(title.seed, a.seed, a.weight);
         let mut order: Vec<(f64, usize)> = (0..self.siblings.len())

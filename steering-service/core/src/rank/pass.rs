@@ -11,11 +11,12 @@ use crate::{
         rules::{self, Effect, Match},
     },
     rendezvous::{self, Seed},
-    routes::Candidate,
+    routes::{Candidate, Covering},
+    spread::Deal,
     throughput,
 };
 use cdn_types::api::v1::SteeringOutcome;
-use std::{cell::Cell, cmp::Ordering, net::IpAddr};
+use std::{cmp::Ordering, net::IpAddr};
 
 /// Kilometres that count alike.
 const DISTANCE_STEP_KM: f64 = 50.0;
@@ -34,7 +35,7 @@ pub struct Scratch {
 pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Options, ranking: &mut Ranking) {
     let client = client.to_canonical();
     let covering = index.routes().covering(client);
-    let own = index.own_site(covering);
+    let own = index.own_site(covering.iter());
     ranking.title = title;
     ranking.site = own.map(|(site, len)| (site, network(client, len)));
     ranking.licensed = index.rules().licensed(title, options.country);
@@ -46,7 +47,7 @@ pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Option
     let asn = || {
         covering
             .iter()
-            .find_map(|c| index.routes().attributes(c).origin_as)
+            .find_map(|c| index.routes().attributes(&c).origin_as)
     };
     index
         .rules()
@@ -58,13 +59,12 @@ pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Option
         own: own.map(|(site, _)| site),
         licensed: ranking.licensed,
         holders: index.holders(title),
-        title_seed: index.title(title).seed,
+        title_seed: index.title_seed(title),
         viewer: viewer(client, options.session),
         measured: index.measured().of(client),
         enough: throughput::step(index.policy().enough_throughput),
         in_order: !options.complete && scratch.matches.is_empty() && index.policy().keeps_route_order(),
         matches: &scratch.matches,
-        dealt: Cell::new((SiteIx(u32::MAX), &[])),
     };
     ranking.outcome = pass.outcome();
     pass.gather(covering, &mut scratch.seen, ranking);
@@ -99,11 +99,9 @@ struct Pass<'a> {
     matches: &'a [Match],
     /// Whether routes come in the order of their keys, so that what is behind enough better ones need not be looked at.
     in_order: bool,
-    /// The site asked for last and how the title is dealt out there: siblings come one after the other.
-    dealt: Cell<(SiteIx, &'a [(ApplianceIx, f32)])>,
 }
 
-impl<'a> Pass<'a> {
+impl Pass<'_> {
     /// How the client's own site stands, whatever else is asked: a site where nobody has the title misses content; one
     /// where somebody has it, but cannot take the viewer, misses health.
     fn outcome(&self) -> SteeringOutcome {
@@ -123,18 +121,18 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at candidates, nearest tier first, until there are enough.
-    fn gather(&self, covering: &[Candidate], seen: &mut Bits, ranking: &mut Ranking) {
+    fn gather(&self, covering: Covering, seen: &mut Bits, ranking: &mut Ranking) {
         if !self.licensed && !self.options.complete {
             return;
         }
         let mut routes = covering.iter();
         for route in routes.by_ref() {
-            if self.is_behind(route, ranking) {
+            if self.is_behind(&route, ranking) {
                 self.consider_current(route, routes, seen, ranking);
                 return;
             }
-            for ix in self.index.reached(route) {
-                self.consider(*ix, Some(route), seen, ranking);
+            for ix in self.index.reached(&route) {
+                self.consider(*ix, Some(&route), seen, ranking);
             }
         }
         if let Some(only) = self.options.only {
@@ -195,19 +193,19 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at the appliance where the session is, if one of the routes leads to it.
-    fn consider_current<'r>(
+    fn consider_current(
         &self,
-        first: &'r Candidate,
-        rest: impl Iterator<Item = &'r Candidate>,
+        first: Candidate,
+        rest: impl Iterator<Item = Candidate>,
         seen: &mut Bits,
         ranking: &mut Ranking,
     ) {
         let Some(current) = self.options.current.filter(|ix| !seen.has(ix.0)) else {
             return;
         };
-        let leads_there = |route: &&Candidate| self.index.reached(route).contains(&current);
+        let leads_there = |route: &Candidate| self.index.reached(route).contains(&current);
         let route = std::iter::once(first).chain(rest).find(leads_there);
-        self.consider(current, route, seen, ranking);
+        self.consider(current, route.as_ref(), seen, ranking);
     }
 
     /// Looks at all appliances, or those of a region, that were not looked at yet; without rules, those with more room
@@ -370,30 +368,24 @@ impl<'a> Pass<'a> {
     /// Whether a hot title was dealt to others of its site, and the rendezvous score.
     fn score(&self, ix: ApplianceIx) -> (bool, f64) {
         let standing = self.index.standing(ix);
-        let parts = self.parts(standing.site);
-        match parts.iter().find(|(sibling, _)| *sibling == ix) {
-            Some((_, part)) => {
+        let (part, others) = match self.index.spread().of(standing.site, self.title) {
+            Deal::ByScore => (None, false),
+            Deal::To(sibling) => ((sibling == standing.sibling).then_some(1.0), true),
+            Deal::Among(parts) => {
+                let own = parts.iter().find(|(sibling, _)| *sibling == ix);
+                (own.map(|(_, part)| f64::from(*part)), true)
+            }
+        };
+        match part {
+            Some(part) => {
                 let title = self.title_seed.with(self.viewer);
-                (
-                    false,
-                    rendezvous::weighted(title, standing.seed, f64::from(*part)),
-                )
+                (false, rendezvous::weighted(title, standing.seed, part))
             }
             None => {
                 let score = rendezvous::score(self.title_seed, standing.seed, standing.weight);
-                (!parts.is_empty(), score)
+                (others, score)
             }
         }
-    }
-
-    fn parts(&self, site: SiteIx) -> &'a [(ApplianceIx, f32)] {
-        let (last, parts) = self.dealt.get();
-        if last == site {
-            return parts;
-        }
-        let parts = self.index.spread().parts(site, self.title);
-        self.dealt.set((site, parts));
-        parts
     }
 
     fn distance(&self, site: SiteIx) -> u16 {

@@ -1,6 +1,7 @@
 //! Who covers a range of addresses: the routes of its network and, of all networks around it, those of holders that
 //! have none nearer. Appliances of a site hear the same over the same routers, so that a cover has one entry for all holders of
-//! one route: a look-up waits for memory, and the fewer there is the less it waits.
+//! one route; and it does not know how long networks are, but how much shorter than the longest, so that all networks of one
+//! origin have one cover. A look-up waits for memory, and the less there is the less it waits.
 
 use super::{Attributes, HolderName, SiteClass, chunked::Chunked, intern::Interner};
 use foldhash::fast::FixedState;
@@ -33,6 +34,38 @@ pub struct Route {
     pub attributes: u32,
 }
 
+/// Who covers a range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cover {
+    /// Number of the run of candidates.
+    pub run: u32,
+    /// Length of the longest network among theirs.
+    pub longest: u8,
+}
+
+impl Cover {
+    /// The run without candidates.
+    pub const NOBODY: Self = Self { run: 0, longest: 0 };
+}
+
+/// The candidates of a cover, best route first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Covering<'a> {
+    /// Their `prefix_len` is how much shorter their network is than the longest.
+    run: &'a [Candidate],
+    longest: u8,
+}
+
+impl<'a> Covering<'a> {
+    /// They, one after the other.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = Candidate> + use<'a> {
+        self.run.iter().map(move |c| Candidate {
+            prefix_len: self.longest - c.prefix_len,
+            ..*c
+        })
+    }
+}
+
 /// The covers of a table: runs of candidates, each after a head whose `attributes` is their number. Number 0 is the
 /// empty one. Covers are added and never changed; what is no longer in use goes when all are made anew.
 #[derive(Debug)]
@@ -44,7 +77,7 @@ pub struct Coverings {
     groups: Chunked<Arc<[Holder]>>,
     known_groups: HashMap<Arc<[Holder]>, u32, FixedState>,
     /// What has been put together since the last publication.
-    made: HashMap<(u32, u8, u32), u32, FixedState>,
+    made: HashMap<(u32, u8, Cover), Cover, FixedState>,
 }
 
 const HEAD: Candidate = Candidate {
@@ -60,9 +93,12 @@ const HEAD: Candidate = Candidate {
 pub const MAX_COVERING: usize = super::chunked::CHUNK - 1;
 
 /// The members of a cover.
-pub fn members(runs: &Chunked<Candidate>, number: u32) -> &[Candidate] {
-    let run = runs.rest(number);
-    &run[1..=run[0].attributes as usize]
+pub fn members(runs: &Chunked<Candidate>, Cover { run, longest }: Cover) -> Covering<'_> {
+    let run = runs.rest(run);
+    Covering {
+        run: &run[1..=run[0].attributes as usize],
+        longest,
+    }
 }
 
 /// What a cover is made from.
@@ -98,7 +134,7 @@ impl Coverings {
     }
 
     /// The cover of a network of `len` bits with routes `set`, inside what `around` covers.
-    pub fn cover(&mut self, parts: &Parts, set: u32, len: u8, around: u32) -> u32 {
+    pub fn cover(&mut self, parts: &Parts, set: u32, len: u8, around: Cover) -> Cover {
         if let Some(made) = self.made.get(&(set, len, around)) {
             return *made;
         }
@@ -106,7 +142,7 @@ impl Coverings {
         let name = |holder: Holder| &parts.holders[holder.0 as usize];
         let mut of_holders: Vec<(u32, u8, Holder)> =
             routes.iter().map(|r| (r.attributes, len, r.holder)).collect();
-        for outer in members(&self.runs, around) {
+        for outer in members(&self.runs, around).iter() {
             let group = self.groups.get(outer.group).iter();
             let others = group.filter(|h| routes.binary_search_by_key(*h, |r| r.holder).is_err());
             of_holders.extend(others.map(|h| (outer.attributes, outer.prefix_len, *h)));
@@ -121,6 +157,10 @@ impl Coverings {
         let first = |c: &Candidate| name(self.groups.get(c.group)[0]);
         run.sort_unstable_by(|a, b| a.route_order(b).then_with(|| first(a).cmp(first(b))));
         run.truncate(MAX_COVERING);
+        let longest = run.iter().map(|c| c.prefix_len).max().unwrap_or(0);
+        for c in &mut run {
+            c.prefix_len = longest - c.prefix_len;
+        }
         run.insert(
             0,
             Candidate {
@@ -128,9 +168,12 @@ impl Coverings {
                 ..HEAD
             },
         );
-        let number = self.intern(&run);
-        self.made.insert((set, len, around), number);
-        number
+        let cover = Cover {
+            run: self.intern(&run),
+            longest,
+        };
+        self.made.insert((set, len, around), cover);
+        cover
     }
 
     /// Of holders with one and the same route.

@@ -1,14 +1,14 @@
 //! The networks of one address family with their routes, and the ranges made from them.
 
 use super::{
-    covering::{Coverings, Parts},
+    covering::{Cover, Coverings, Parts},
     ranges::{Address, Ranges, Writer},
 };
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Networks in order, and which slots a publication must make anew.
 #[derive(Debug)]
-pub struct Family<A> {
+pub struct Family<A: Address> {
     /// First address and length → number of the network's set of routes.
     networks: BTreeMap<(A, u8), u32>,
     changed: Vec<u64>,
@@ -98,8 +98,8 @@ impl<A: Address> Family<A> {
     fn sweep(&self, writer: &mut Writer<A>, slots: Range<usize>, coverings: &mut Coverings, parts: &Parts) {
         let first = A::slot_start(slots.start);
         let last = A::slot_start(slots.end - 1).last(A::SLOT_BITS);
-        let mut around: Vec<(A, u32)> = Vec::new();
-        let top = |around: &[(A, u32)]| around.last().map_or(0, |(_, cover)| *cover);
+        let mut around: Vec<(A, Cover)> = Vec::new();
+        let top = |around: &[(A, Cover)]| around.last().map_or(Cover::NOBODY, |(_, cover)| *cover);
         for len in 0..A::SLOT_BITS {
             let network = (first.first(len), len);
             if network.0 < first
@@ -121,11 +121,11 @@ impl<A: Address> Family<A> {
 }
 
 /// Ends the networks that end before `at`.
-fn leave<A: Address>(writer: &mut Writer<A>, around: &mut Vec<(A, u32)>, at: A) {
+fn leave<A: Address>(writer: &mut Writer<A>, around: &mut Vec<(A, Cover)>, at: A) {
     while let Some((end, _)) = around.last().copied().filter(|(end, _)| *end < at) {
         around.pop();
         if let Some(next) = end.after() {
-            writer.begin(next, around.last().map_or(0, |(_, cover)| *cover));
+            writer.begin(next, around.last().map_or(Cover::NOBODY, |(_, cover)| *cover));
         }
     }
 }

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::IpAddr};
 use steering_core::routes::{
-    Attributes, Covered, HolderName, RouteBatch, RouteBuilder, RouteError, RouteTable, SiteClass,
+    Attributes, Candidate, Covered, HolderName, RouteBatch, RouteBuilder, RouteError, RouteTable, SiteClass,
 };
 
 pub fn attributes(class: SiteClass, path: u16, neighbour: u32, med: u32) -> Attributes {
@@ -45,10 +45,9 @@ fn covering(table: &RouteTable, client: &str) -> Vec<(String, u8)> {
         HolderName::Appliance(a) => a.to_string(),
     };
     let candidates = table.covering(client.parse().unwrap()).iter();
-    let named = |c| {
-        table
-            .holders_of(c)
-            .map(move |holder| (name(holder), c.prefix_len))
+    let named = |c: Candidate| {
+        let named = |holder| (name(holder), c.prefix_len);
+        table.holders_of(&c).map(named).collect::<Vec<_>>()
     };
     candidates.flat_map(named).collect()
 }
@@ -238,11 +237,11 @@ proptest! {
                 }
             }
             let mut found = BTreeMap::new();
-            for c in table.covering(client) {
-                prop_assert_eq!(table.attributes(c).as_path_len, u16::from(c.path_len));
-                for holder in table.holders_of(c) {
+            for c in table.covering(client).iter() {
+                prop_assert_eq!(table.attributes(&c).as_path_len, u16::from(c.path_len));
+                for holder in table.holders_of(&c) {
                     let HolderName::Appliance(id) = holder else { panic!("no sites") };
-                    let twice = found.insert(id.to_string(), (c.prefix_len, table.attributes(c).as_path_len));
+                    let twice = found.insert(id.to_string(), (c.prefix_len, table.attributes(&c).as_path_len));
                     prop_assert!(twice.is_none());
                 }
             }

@@ -205,7 +205,7 @@ proptest! {
                 HolderName::Site(id) => index.site_ix(id).is_some(),
                 HolderName::Appliance(id) => index.appliance_ix(id).is_some(),
             };
-            let known = |c: &&Candidate| index.routes().holders_of(c).any(in_fleet);
+            let known = |c: &Candidate| index.routes().holders_of(c).any(in_fleet);
             let best = index.routes().covering(ip).iter().find(known);
             let offered = best.is_some_and(|c| c.class != SiteClass::Transit);
             let own = index.site_of(ip).map(|(site, _)| site).filter(|_| offered);
