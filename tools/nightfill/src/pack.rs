@@ -262,7 +262,7 @@ fn finish(request: &PackRequest, renditions: &[Packed], dir: &Path) -> Result<Ti
             "audio/mp4"
         };
         let files = match request.layout {
-            SegmentLayout::Single => vec![r.file()],
+            SegmentLayout::Single | SegmentLayout::Listed => vec![r.file()],
             SegmentLayout::Files => split(r, dir)?,
         };
         for file in files {

@@ -101,7 +101,7 @@ fn joined(dir: &Path, list: &Playlist) -> Vec<u8> {
     out
 }
 
-/// `id` → (BaseURL, index range, init range, sum of timeline repeats) of every Representation.
+/// What a Representation says.
 #[derive(Debug, Default)]
 struct Representation {
     base: String,
@@ -109,6 +109,8 @@ struct Representation {
     init: Range<u64>,
     timeline: Vec<u64>,
     timescale: u64,
+    /// File and range of each SegmentURL.
+    listed: Vec<(String, Range<u64>)>,
 }
 
 fn mpd(dir: &Path) -> BTreeMap<String, Representation> {
@@ -135,7 +137,11 @@ fn mpd(dir: &Path) -> BTreeMap<String, Representation> {
                         out.entry(id.clone()).or_default().index = range(&attributes["indexRange"]);
                     }
                     "Initialization" => out.entry(id.clone()).or_default().init = range(&attributes["range"]),
-                    "SegmentTemplate" => {
+                    "SegmentURL" => {
+                        let one = (attributes["media"].clone(), range(&attributes["mediaRange"]));
+                        out.entry(id.clone()).or_default().listed.push(one);
+                    }
+                    "SegmentTemplate" | "SegmentList" => {
                         out.entry(id.clone()).or_default().timescale =
                             attributes["timescale"].parse().unwrap();
                     }
@@ -339,7 +345,7 @@ fn digests_hold(dir: &Path, title: &TitleManifest) {
 }
 
 #[test]
-fn both_layouts_hold_the_same_media_and_packing_twice_gives_the_same_bytes() {
+fn all_layouts_hold_the_same_media_and_packing_twice_gives_the_same_bytes() {
     // 29.97 frames a second: a segment of 2 s is not a whole number of frames.
     let source = "lavfi:testsrc2=size=320x180:rate=30000/1001";
     let out = tempfile::tempdir().unwrap();
@@ -349,20 +355,35 @@ fn both_layouts_hold_the_same_media_and_packing_twice_gives_the_same_bytes() {
         &out.path().join("files"),
         &["--min-seconds", "9", "--segments", "files"],
     );
-    let (a, b) = (title(&single), title(&files));
-    assert_eq!(a.renditions, b.renditions);
-    for t in [(&single, &a), (&files, &b)] {
+    let listed = pack(
+        source,
+        &out.path().join("listed"),
+        &["--min-seconds", "9", "--segments", "listed"],
+    );
+    let (a, b, c) = (title(&single), title(&files), title(&listed));
+    assert_eq!([&a.renditions; 2], [&b.renditions, &c.renditions]);
+    for t in [(&single, &a), (&files, &b), (&listed, &c)] {
         aligned(t.0, t.1);
         digests_hold(t.0, t.1);
     }
-    let representations = mpd(&files);
+    let (representations, in_mpd) = (mpd(&files), mpd(&listed));
     for r in &a.renditions {
         let name = format!("{}.m3u8", r.id);
         let (ranges, tree) = (playlist(&single, &name), playlist(&files, &name));
         let (x, y) = (joined(&single, &ranges), joined(&files, &tree));
         assert_eq!(Sha256::digest(&x), Sha256::digest(&y), "{}", r.id);
+        let segments =
+            |p: &Playlist| -> Vec<_> { p.segments.iter().map(|s| (s.1.clone(), s.2.clone())).collect() };
+        let list = &in_mpd[&r.id];
+        let want = list
+            .listed
+            .iter()
+            .cloned()
+            .map(|(file, range)| (file, Some(range)));
+        assert_eq!(segments(&ranges), want.collect::<Vec<_>>());
         // The MPD's timeline names as many segments, as long, as the playlist.
         let dash = &representations[&r.id];
+        assert_eq!((&list.timeline, list.timescale), (&dash.timeline, dash.timescale));
         let timeline: Vec<_> = dash
             .timeline
             .iter()

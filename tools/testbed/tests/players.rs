@@ -47,13 +47,15 @@ const EVENTS: [Event; 4] = [
     Event::Answers("404 Not Found"),
     Event::Answers("429 Too Many Requests"),
 ];
-/// Titles and players. `pieces` has a file for each segment, `film` one for each rendition.
-const PLAYERS: [(&str, &str); 6] = [
+/// Titles and players. `pieces` has a file for each segment, the others one for each rendition; the MPD of `listed` lists its segments.
+const PLAYERS: [(&str, &str); 8] = [
     ("film", "hls.js"),
     ("film", "dash.js"),
     ("film", "shaka"),
     ("film", "shaka-dash"),
+    ("listed", "shaka-dash"),
     ("pieces", "shaka-dash"),
+    ("listed", "dash.js"),
     ("film", "video.js"),
 ];
 
@@ -264,9 +266,10 @@ fn check((title, player): (&str, &str), event: Event, run: &Run) -> Result<()> {
 async fn world() -> Result<(tempfile::TempDir, LocalCdn)> {
     let dir = tempfile::tempdir()?;
     let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let pieces = packed(&cache, "pieces", &["--min-seconds", "60", "--segments", "files"])?;
+    let segments = |id, layout| packed(&cache, id, &["--min-seconds", "60", "--segments", layout]);
+    let (listed, pieces) = (segments("listed", "listed")?, segments("pieces", "files")?);
     let cdn = published(dir.path(), &cache, |layout| layout.steering_ttl = TTL).await?;
-    cdn.publish(&[pieces])?;
+    cdn.publish(&[listed, pieces])?;
     fill_everything(&cdn).await?;
     Ok((dir, cdn))
 }
@@ -293,14 +296,16 @@ async fn players_follow_steering_and_survive_errors() -> Result<()> {
 }
 
 #[tokio::test]
-async fn shaka_moves_over_dash_where_segments_are_files() -> Result<()> {
+async fn shaka_moves_over_dash_where_the_mpd_names_segments() -> Result<()> {
     init();
     let (_dir, mut cdn) = world().await?;
     let browser = Browser::start().await?;
-    let player = ("pieces", "shaka-dash");
-    let shown = run(&mut cdn, &browser, player, Event::Drained).await?;
-    println!("{}", shown.cell());
-    check(player, Event::Drained, &shown)?;
+    for title in ["listed", "pieces"] {
+        let player = (title, "shaka-dash");
+        let shown = run(&mut cdn, &browser, player, Event::Drained).await?;
+        println!("{title}: {}", shown.cell());
+        check(player, Event::Drained, &shown)?;
+    }
     browser.close().await?;
     cdn.stop().await
 }

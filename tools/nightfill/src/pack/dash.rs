@@ -1,5 +1,5 @@
 //! The DASH MPD (ISO/IEC 23009-1) over the same bytes as the HLS playlists: SegmentBase with the index range of the
-//! one file, or SegmentTemplate with a timeline over the segment files.
+//! one file, SegmentList with the ranges of its segments, or SegmentTemplate with a timeline over the segment files.
 
 use super::rendition::{Packed, SegmentLayout};
 use std::fmt::Write;
@@ -14,6 +14,7 @@ pub fn mpd(renditions: &[Packed], layout: SegmentLayout, duration_ms: u64) -> St
     let (video, audio): (Vec<_>, Vec<_>) = renditions.iter().partition(|r| r.index.is_video());
     let profile = match layout {
         SegmentLayout::Single => "urn:mpeg:dash:profile:isoff-on-demand:2011",
+        SegmentLayout::Listed => "urn:mpeg:dash:profile:isoff-main:2011",
         SegmentLayout::Files => "urn:mpeg:dash:profile:isoff-live:2011",
     };
     let buffer = renditions.iter().map(Packed::target_duration).max().unwrap_or(1);
@@ -36,7 +37,7 @@ pub fn mpd(renditions: &[Packed], layout: SegmentLayout, duration_ms: u64) -> St
 fn adaptation_set(out: &mut String, id: u32, kind: &str, set: &[&Packed], layout: SegmentLayout) {
     let aligned = match layout {
         SegmentLayout::Single => "subsegmentAlignment=\"true\" subsegmentStartsWithSAP=\"1\"",
-        SegmentLayout::Files => "segmentAlignment=\"true\" startWithSAP=\"1\"",
+        SegmentLayout::Listed | SegmentLayout::Files => "segmentAlignment=\"true\" startWithSAP=\"1\"",
     };
     let _ = writeln!(
         out,
@@ -76,6 +77,7 @@ fn representation(out: &mut String, r: &Packed, layout: SegmentLayout) {
     }
     match layout {
         SegmentLayout::Single => segment_base(out, r),
+        SegmentLayout::Listed => segment_list(out, r),
         SegmentLayout::Files => segment_template(out, r),
     }
     out.push_str("      </Representation>\n");
@@ -98,13 +100,42 @@ fn segment_base(out: &mut String, r: &Packed) {
     );
 }
 
+fn segment_list(out: &mut String, r: &Packed) {
+    let (init, file) = (&r.index.init, r.file());
+    let _ = writeln!(
+        out,
+        "        <SegmentList timescale=\"{}\" startNumber=\"1\">\n\
+         \x20         <Initialization sourceURL=\"{file}\" range=\"{}-{}\"/>",
+        r.index.timescale,
+        init.start,
+        init.end - 1
+    );
+    timeline(out, r);
+    for s in &r.index.segments {
+        let _ = writeln!(
+            out,
+            "          <SegmentURL media=\"{file}\" mediaRange=\"{}-{}\"/>",
+            s.offset,
+            s.offset + s.size - 1
+        );
+    }
+    out.push_str("        </SegmentList>\n");
+}
+
 fn segment_template(out: &mut String, r: &Packed) {
     let _ = writeln!(
         out,
         "        <SegmentTemplate timescale=\"{}\" startNumber=\"1\" initialization=\"$RepresentationID$/init.mp4\" \
-         media=\"$RepresentationID$/$Number%05d$.m4s\">\n          <SegmentTimeline>",
+         media=\"$RepresentationID$/$Number%05d$.m4s\">",
         r.index.timescale
     );
+    timeline(out, r);
+    out.push_str("        </SegmentTemplate>\n");
+}
+
+/// When segments begin and how long they are; equal ones are joined.
+fn timeline(out: &mut String, r: &Packed) {
+    out.push_str("          <SegmentTimeline>\n");
     let mut left = &r.index.segments[..];
     while let Some(first) = left.first() {
         let run = left.iter().take_while(|s| s.duration == first.duration).count();
@@ -120,7 +151,7 @@ fn segment_template(out: &mut String, r: &Packed) {
         );
         left = &left[run..];
     }
-    out.push_str("          </SegmentTimeline>\n        </SegmentTemplate>\n");
+    out.push_str("          </SegmentTimeline>\n");
 }
 
 #[cfg(test)]
@@ -140,6 +171,21 @@ mod tests {
             "<Initialization range=\"0-799\"/>",
             "frameRate=\"30000/1001\"",
             "audioSamplingRate=\"48000\"",
+        ] {
+            assert!(text.contains(want), "{want} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_list_gives_each_segments_range() {
+        let v = rendition("v720", true, &[(5000, 100), (700, 50)]);
+        let text = mpd(&[v], SegmentLayout::Listed, 4);
+        for want in [
+            "isoff-main",
+            "<Initialization sourceURL=\"v720.mp4\" range=\"0-799\"/>",
+            "<S t=\"100\" d=\"50\"/>",
+            "<SegmentURL media=\"v720.mp4\" mediaRange=\"1000-5999\"/>\n          \
+             <SegmentURL media=\"v720.mp4\" mediaRange=\"6000-6699\"/>\n        </SegmentList>",
         ] {
             assert!(text.contains(want), "{want} in {text}");
         }

@@ -64,7 +64,7 @@ pub fn media(r: &Packed, layout: SegmentLayout) -> String {
         r.target_duration()
     );
     match layout {
-        SegmentLayout::Single => {
+        SegmentLayout::Single | SegmentLayout::Listed => {
             let init = &r.index.init;
             let _ = writeln!(
                 out,
@@ -81,7 +81,9 @@ pub fn media(r: &Packed, layout: SegmentLayout) -> String {
     for (s, number) in r.index.segments.iter().zip(1..) {
         let _ = writeln!(out, "#EXTINF:{:.6},", r.index.seconds(s.duration));
         let _ = match layout {
-            SegmentLayout::Single => writeln!(out, "#EXT-X-BYTERANGE:{}@{}\n{}", s.size, s.offset, r.file()),
+            SegmentLayout::Single | SegmentLayout::Listed => {
+                writeln!(out, "#EXT-X-BYTERANGE:{}@{}\n{}", s.size, s.offset, r.file())
+            }
             SegmentLayout::Files => writeln!(out, "{}", r.segment_file(number)),
         };
     }
