@@ -252,3 +252,28 @@ fn distrusted<'a>(policy: &CircuitPolicy, doubts: &[(&'a Member, Option<Signal>)
     let broken = sites.into_iter().filter(|(_, counts)| broken(*counts));
     broken.map(|(site, _)| site).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_forgotten_once_what_they_told_has_faded() {
+        let (mut circuits, policy) = (Circuits::default(), CircuitPolicy::default());
+        let word = |n: u16| {
+            let [a, b] = n.to_be_bytes();
+            Word {
+                client: [10, a, b, 9].into(),
+                appliance: OcaId::new("par-1").unwrap(),
+                served: false,
+            }
+        };
+        let words: Vec<_> = (0..1000).map(word).collect();
+        circuits.words(&policy, &words, 0.0);
+        // A failure has faded to a twentieth after 4.3 minutes.
+        circuits.words(&policy, &[], 255.0);
+        assert_eq!(circuits.told.len(), 1000);
+        circuits.words(&policy, &[], 265.0);
+        assert_eq!(circuits.told.len(), 0);
+    }
+}
