@@ -338,7 +338,7 @@ async fn whole_matrix() -> Result<()> {
         let mut cells = vec![];
         for event in EVENTS {
             let shown = run(&mut cdn, &browser, player, event).await;
-            cells.push(shown.as_ref().map_or_else(|_| "stops".to_owned(), Run::cell));
+            cells.push(shown.as_ref().map_or_else(|e| format!("stops: {e:#}"), Run::cell));
             wrong.extend(shown.and_then(|shown| check(player, event, &shown)).err());
         }
         println!("| {} on {} | {} |", player.1, player.0, cells.join(" | "));

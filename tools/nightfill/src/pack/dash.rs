@@ -110,7 +110,8 @@ fn segment_list(out: &mut String, r: &Packed) {
         init.start,
         init.end - 1
     );
-    timeline(out, r);
+    // dash.js counts SegmentURLs by S elements, so that a joined one would play its first segment over and over.
+    timeline(out, r, false);
     for s in &r.index.segments {
         let _ = writeln!(
             out,
@@ -129,16 +130,17 @@ fn segment_template(out: &mut String, r: &Packed) {
          media=\"$RepresentationID$/$Number%05d$.m4s\">",
         r.index.timescale
     );
-    timeline(out, r);
+    timeline(out, r, true);
     out.push_str("        </SegmentTemplate>\n");
 }
 
-/// When segments begin and how long they are; equal ones are joined.
-fn timeline(out: &mut String, r: &Packed) {
+/// When segments begin and how long they are; with `join` equal ones in a row are one element.
+fn timeline(out: &mut String, r: &Packed, join: bool) {
     out.push_str("          <SegmentTimeline>\n");
     let mut left = &r.index.segments[..];
     while let Some(first) = left.first() {
-        let run = left.iter().take_while(|s| s.duration == first.duration).count();
+        let same = left.iter().take_while(|s| s.duration == first.duration).count();
+        let run = if join { same } else { 1 };
         let repeat = if run > 1 {
             format!(" r=\"{}\"", run - 1)
         } else {
@@ -178,12 +180,12 @@ mod tests {
 
     #[test]
     fn a_list_gives_each_segments_range() {
-        let v = rendition("v720", true, &[(5000, 100), (700, 50)]);
+        let v = rendition("v720", true, &[(5000, 100), (700, 100)]);
         let text = mpd(&[v], SegmentLayout::Listed, 4);
         for want in [
             "isoff-main",
             "<Initialization sourceURL=\"v720.mp4\" range=\"0-799\"/>",
-            "<S t=\"100\" d=\"50\"/>",
+            "<S t=\"0\" d=\"100\"/>\n            <S t=\"100\" d=\"100\"/>",
             "<SegmentURL media=\"v720.mp4\" mediaRange=\"1000-5999\"/>\n          \
              <SegmentURL media=\"v720.mp4\" mediaRange=\"6000-6699\"/>\n        </SegmentList>",
         ] {
