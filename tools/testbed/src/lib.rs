@@ -37,7 +37,7 @@ pub fn repository() -> &'static Path {
         .expect("testbed lies two folders deep")
 }
 
-/// Packed titles `film` (90 s) and `short` (12 s), made once and kept in `cache` (a folder that outlives the test).
+/// Packed titles `film` (90 s) and `short` (12 s), kept in `cache` (a folder that outlives the test).
 pub fn media(cache: &Path) -> Result<Vec<PathBuf>> {
     [("film", "90"), ("short", "12")]
         .iter()
@@ -45,14 +45,16 @@ pub fn media(cache: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// A title packed from the clip with `options`, made once and kept in `cache`.
+/// A title packed from the clip with `options`, kept in `cache` and made again when the packer has changed.
 pub fn packed(cache: &Path, id: &str, options: &[&str]) -> Result<PathBuf> {
     let root = cache.join("testbed-media");
     fs::create_dir_all(&root)?;
     let lock = File::create(root.join("lock"))?;
     lock.lock()?; // several test processes may want it at once
-    let folder = root.join(id);
-    if !folder.join("title.json").is_file() {
+    let (folder, made) = (root.join(id), root.join(format!("{id}.made")));
+    let packer = packer(options)?;
+    let is_made = fs::read_to_string(&made).is_ok_and(|by| by == packer);
+    if !is_made || !folder.join("title.json").is_file() {
         let out = Command::new(binary("nightfill")?)
             .arg("pack")
             .arg(repository().join("assets/big-buck-bunny.mp4"))
@@ -65,8 +67,23 @@ pub fn packed(cache: &Path, id: &str, options: &[&str]) -> Result<PathBuf> {
             "packing failed:\n{}",
             String::from_utf8_lossy(&out.stderr)
         );
+        fs::write(&made, &packer)?;
     }
     Ok(folder)
+}
+
+/// What a packed title is made by: the packer's sources and its options, as a digest.
+fn packer(options: &[&str]) -> Result<String> {
+    let sources = repository().join("tools/nightfill/src");
+    let listed = fs::read_dir(sources.join("pack"))?.collect::<Result<Vec<_>, _>>()?;
+    let mut files: Vec<_> = listed.into_iter().map(|entry| entry.path()).collect();
+    files.push(sources.join("pack.rs"));
+    files.sort();
+    let mut all = options.join("\0").into_bytes();
+    for file in files {
+        all.extend(fs::read(file)?);
+    }
+    Ok(ObjectDigest::of(&all).to_string())
 }
 
 /// A CDN of two sites in a folder of its own, with both titles published and nothing planned.
