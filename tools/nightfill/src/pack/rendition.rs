@@ -9,7 +9,7 @@ pub enum SegmentLayout {
     /// One fMP4 a rendition, segments are byte ranges of it: few large files, as an appliance's drives like it.
     Single,
     /// The same files; the MPD lists the segments' byte ranges instead of pointing to the file's index, so that Shaka follows steering
-    /// over DASH. About 55 bytes of MPD a segment and rendition.
+    /// over DASH. About 120 bytes of MPD a segment and rendition.
     Listed,
     /// One file a segment, beside an init section: for players and caches without byte ranges. Shaka follows steering here too.
     Files,
