@@ -77,7 +77,7 @@ pub struct Coverings {
     groups: Chunked<Arc<[Holder]>>,
     known_groups: HashMap<Arc<[Holder]>, u32, FixedState>,
     /// What has been put together since the last publication.
-    made: HashMap<(u32, u8, Cover), Cover, FixedState>,
+    made: HashMap<(u32, u8, u32, u8), u32, FixedState>,
 }
 
 const HEAD: Candidate = Candidate {
@@ -135,8 +135,10 @@ impl Coverings {
 
     /// The cover of a network of `len` bits with routes `set`, inside what `around` covers.
     pub fn cover(&mut self, parts: &Parts, set: u32, len: u8, around: Cover) -> Cover {
-        if let Some(made) = self.made.get(&(set, len, around)) {
-            return *made;
+        let key = (set, len, around.run, around.longest);
+        let cover = |run| Cover { run, longest: len };
+        if let Some(made) = self.made.get(&key) {
+            return cover(*made);
         }
         let routes = parts.sets.get(set);
         let name = |holder: Holder| &parts.holders[holder.0 as usize];
@@ -157,9 +159,8 @@ impl Coverings {
         let first = |c: &Candidate| name(self.groups.get(c.group)[0]);
         run.sort_unstable_by(|a, b| a.route_order(b).then_with(|| first(a).cmp(first(b))));
         run.truncate(MAX_COVERING);
-        let longest = run.iter().map(|c| c.prefix_len).max().unwrap_or(0);
         for c in &mut run {
-            c.prefix_len = longest - c.prefix_len;
+            c.prefix_len = len - c.prefix_len;
         }
         run.insert(
             0,
@@ -168,12 +169,9 @@ impl Coverings {
                 ..HEAD
             },
         );
-        let cover = Cover {
-            run: self.intern(&run),
-            longest,
-        };
-        self.made.insert((set, len, around), cover);
-        cover
+        let number = self.intern(&run);
+        self.made.insert(key, number);
+        cover(number)
     }
 
     /// Of holders with one and the same route.

@@ -9,18 +9,22 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
-use steering_core::{Index, Options, rank};
+use steering_core::{Index, Options, Ranked, key::KeyName, rank};
 
 const SESSIONS: u32 = 10_000;
 const SIBLINGS: usize = 8;
 
 /// Titles whose demand falls as 1/rank.
 fn fleet(titles: usize) -> FleetSnapshot {
+    fleet_of(SIBLINGS, titles)
+}
+
+fn fleet_of(siblings: usize, titles: usize) -> FleetSnapshot {
     let mut titles: Vec<_> = (0..titles).map(|n| title(&format!("t{n}"), &[0])).collect();
     for (n, title) in titles.iter_mut().enumerate() {
         title.demand = Bytes(1_000_000_000_000 / (n as u64 + 1));
     }
-    let appliances = (0..SIBLINGS).map(|i| appliance(&format!("a{i}"), "s", &[0]));
+    let appliances = (0..siblings).map(|i| appliance(&format!("a{i}"), "s", &[0]));
     FleetSnapshot {
         objects: vec![ObjectDigest::of(b"o")],
         titles,
@@ -145,4 +149,27 @@ fn shares_follow_capacity_and_who_holds_a_title() {
     assert_eq!(counts.get("a7"), None);
     // a7's share of the capacity is dealt to those with room.
     assert!((counts["a0"] as f64) > 2.7 * share, "{counts:?}");
+}
+
+#[test]
+fn a_title_can_be_dealt_to_any_of_hundreds_of_siblings() {
+    let fleet = fleet_of(300, 1000);
+    let index = Index::build(&fleet).unwrap();
+    let options = Options {
+        limit: 300,
+        ..Options::default()
+    };
+    let mut alone = BTreeSet::new();
+    for title in &fleet.titles {
+        let r = rank(&index, [10, 1, 2, 3].into(), &title.id, &options).unwrap();
+        let dealt = |e: &&Ranked| e.key.part(KeyName::Copy) == 0;
+        let dealt: Vec<_> = r.entries.iter().filter(dealt).collect();
+        assert!(!dealt.is_empty(), "{} is dealt to nobody", title.id);
+        if let [only] = dealt[..] {
+            alone.insert(only.appliance);
+        }
+    }
+    let site = index.site_ix(&fleet.sites[0].id).unwrap();
+    let far = &index.site(site).appliances[254..];
+    assert!(far.iter().any(|ix| alone.contains(ix)));
 }
