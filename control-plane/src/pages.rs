@@ -87,6 +87,12 @@ const ASSETS: &[Asset] = &[
     asset!("/assets/plan.js", SCRIPT, ASSET_POLICY, "plan.js"),
     asset!("/assets/player.js", SCRIPT, ASSET_POLICY, "player.js"),
     asset!("/assets/engines.js", SCRIPT, ASSET_POLICY, "engines.js"),
+    asset!(
+        "/assets/shaka-steering.js",
+        SCRIPT,
+        ASSET_POLICY,
+        "shaka-steering.js"
+    ),
     asset!("/assets/icon.svg", SVG, ASSET_POLICY, "icon.svg"),
 ];
 

@@ -12,9 +12,9 @@ use steering_core::{ApplianceIx, Index, Ranking, index::FALLBACK_ID};
 
 /// Media type of the answer (draft-pantos-content-steering-05 §11.1).
 pub const MEDIA_TYPE: &str = "application/vnd.apple.steering-list";
-/// Seconds between two polls of a session unless configured.
+/// Seconds within which a session follows a change of its ranking unless configured.
 pub const DEFAULT_TTL: u32 = 20;
-/// Seconds between two polls while an appliance of the session drains: its viewers shall leave soon.
+/// The same while an appliance of the session drains: its viewers shall leave soon.
 pub const DRAIN_TTL: u32 = 5;
 /// Least TTL in seconds that players handle well.
 pub const MIN_TTL: u32 = 4;
@@ -149,13 +149,16 @@ pub fn drains(index: &Index, declared: &[OcaId]) -> bool {
         .any(|ix| index.appliance(ix).state == ApplianceState::Draining)
 }
 
-/// TTL in seconds: `base`, or [`DRAIN_TTL`] if that is less while an appliance drains, moved by up to a fifth either
-/// way so that sessions which began together do not poll together. `random` is any number.
-pub fn ttl(base: u32, draining: bool, random: u64) -> u32 {
-    let base = if draining { base.min(DRAIN_TTL) } else { base };
-    let fifth = u64::from(base / 5);
-    let moved = u64::from(base) - fifth + random % (2 * fifth + 1);
-    (moved as u32).max(MIN_TTL)
+/// Seconds until a session shall poll again, for it to have followed a change `within` seconds (within [`DRAIN_TTL`], if that is
+/// less, while an appliance drains).
+///
+/// A player that polls late by a whole TTL still has to take the answer and to finish the segment under way before it asks for
+/// one elsewhere. So it is told seven tenths of `within` and by chance up to 15 % more, since sessions that began together shall
+/// not poll together; what is left is 3 s of the default for the poll and the segment. `random` is any number.
+pub fn ttl(within: u32, draining: bool, random: u64) -> u32 {
+    let within = u64::from(if draining { within.min(DRAIN_TTL) } else { within });
+    let told = within * 7 / 10 + random % (within * 15 / 100 + 1);
+    (told as u32).max(MIN_TTL)
 }
 
 #[cfg(test)]
@@ -219,12 +222,20 @@ mod tests {
     }
 
     #[test]
-    fn ttl_is_moved_by_a_fifth_and_never_below_four() {
-        let all: Vec<_> = (0..1000).map(|r| ttl(10, false, r)).collect();
-        assert_eq!((all.iter().min(), all.iter().max()), (Some(&8), Some(&12)));
-        let all: Vec<_> = (0..1000).map(|r| ttl(10, true, r)).collect();
-        assert_eq!((all.iter().min(), all.iter().max()), (Some(&4), Some(&6)));
-        assert_eq!(ttl(4, false, u64::MAX), 4);
-        assert!((240..=360).contains(&ttl(300, false, u64::MAX)));
+    fn sessions_poll_early_enough_to_follow_within_the_ttl_and_not_together() {
+        let range = |within, draining| {
+            let all = (0..1000).map(|random| ttl(within, draining, random));
+            all.clone().min().zip(all.max()).expect("some")
+        };
+        assert_eq!(range(20, false), (14, 17));
+        assert_eq!(range(20, true), (4, 4), "an appliance drains");
+        assert_eq!(range(4, false), (4, 4), "never less");
+        for within in 6..=MAX_TTL {
+            let (least, most) = range(within, false);
+            assert!(
+                least >= MIN_TTL && most <= within * 17 / 20 && most - least >= within / 10,
+                "{within}"
+            );
+        }
     }
 }

@@ -9,6 +9,8 @@
 //   tell.error({ fatal, code, url, detail })            code is an HTTP status, 0 for none
 //   tell.note(text)
 
+import { followSteering } from "/assets/shaka-steering.js";
+
 const SCRIPTS = new Map();
 
 /** Loads a player's script once; the control plane serves it from the folder of --players. */
@@ -130,6 +132,7 @@ async function startShaka(file, { video, base, title, buffer, session, tell }) {
     manifest: { retryParameters: { ...fast, maxAttempts: 4 } },
     cmcd: { enabled: true, useHeaders: false, sessionId: session, contentId: title },
   });
+  followSteering(shaka, player);
   const failed = (error, fatal) => {
     const [url, status] = error?.data ?? [];
     tell.error({ fatal, code: status > 0 ? status : 0, url: typeof url === "string" ? url : null, detail: `Shaka error ${error?.code ?? "unknown"}` });

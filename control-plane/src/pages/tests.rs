@@ -142,7 +142,7 @@ fn pages_and_scripts_name_only_assets_that_exist() {
         for part in asset.body.split("/assets/").skip(1) {
             let name: String = part
                 .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '.')
+                .take_while(|c| c.is_ascii_alphanumeric() || ".-".contains(*c))
                 .collect();
             let path = format!("/assets/{name}");
             assert!(

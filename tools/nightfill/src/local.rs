@@ -83,7 +83,7 @@ pub struct Layout {
     pub players: Option<PathBuf>,
     /// Seconds between reports: short, so that a demo moves while one looks.
     pub report_seconds: u64,
-    /// Seconds between a player's steering calls.
+    /// Seconds within which players follow steering.
     pub steering_ttl: u64,
     /// More options of the steering service.
     pub steering_more: Vec<String>,
