@@ -73,7 +73,7 @@ async fn the_steering_list_keeps_the_wire_rules() {
         );
         let list: Value = response.json().await.unwrap();
         assert_eq!(list["VERSION"], 1);
-        assert!((14..=17).contains(&list["TTL"].as_u64().expect("an integer")));
+        assert!((13..=15).contains(&list["TTL"].as_u64().expect("an integer")));
         assert_eq!(list["RELOAD-URI"], reload, "absolute, nothing echoed");
         assert_eq!(list["PATHWAY-PRIORITY"].as_array().unwrap().len(), 4);
         assert_eq!(list.as_object().unwrap().len(), 4, "nothing else");
