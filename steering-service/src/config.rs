@@ -61,7 +61,7 @@ pub struct ServeArgs {
     /// Network of a proxy whose connections begin with a PROXY protocol header, version 2, that is believed; may be repeated
     #[arg(long, value_name = "CIDR")]
     proxy_protocol: Vec<IpNet>,
-    /// Seconds within which sessions follow a change of their ranking, 4 to 300: they are told to poll after 65 to 75 % of it
+    /// Seconds within which sessions follow a change of their ranking, 4 to 300: they are told to poll after 65 to 75 % of it, never sooner than 4
     #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL, value_parser = clap::value_parser!(u32).range(MIN_TTL as i64..=MAX_TTL as i64))]
     ttl: u32,
     /// Polls of sessions a second from which on TTLs get longer, in proportion
