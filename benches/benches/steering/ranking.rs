@@ -108,8 +108,9 @@ impl Questions {
     }
     fn ask(&self, index: &Index, n: usize, ranking: &mut Ranking) {
         let (client, title) = &self.0[n & (self.0.len() - 1)];
+        let client = index.client(*client);
         let title = index.title_ix(title.as_str()).expect("the fleet has all titles");
-        rank_into(index, *client, title, &Options::default(), ranking);
+        rank_into(index, client, title, &Options::default(), ranking);
     }
 }
 
@@ -231,7 +232,7 @@ pub fn growth(full: bool) {
             let title = index.title_ix(title.as_str()).expect("all titles are there");
             rank_into(
                 &index,
-                [0, 0, 0, 1].into(),
+                index.client([0, 0, 0, 1].into()),
                 title,
                 &Options::default(),
                 &mut ranking,

@@ -12,7 +12,7 @@ use crate::{
     policy::{Policy, rules::BoundRules},
     rank::{DropReason, Headroom},
     rendezvous::Seed,
-    routes::{Candidate, Covered, Holder, HolderName, RouteBuilder, RouteTable},
+    routes::{Candidate, Covered, Covering, Holder, HolderName, RouteBuilder, RouteTable},
     throughput::Measured,
 };
 use cdn_types::{
@@ -40,6 +40,14 @@ struct Reached {
     site: Option<SiteIx>,
     /// Where the group's appliances end; they begin where those of the group before end.
     end: u32,
+}
+
+/// A client and who covers it. To make one is to have begun to read the routes, and does not wait for them: what is looked
+/// up between that and a ranking is looked up in the same time.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    pub(crate) ip: IpAddr,
+    pub(crate) covering: Covering<'a>,
 }
 
 /// What a ranking asks of every candidate, side by side in memory.
@@ -161,6 +169,15 @@ impl Index {
         }
     }
 
+    /// A client, to be ranked for.
+    pub fn client(&self, ip: IpAddr) -> Client<'_> {
+        let ip = ip.to_canonical();
+        Client {
+            ip,
+            covering: self.routes.covering(ip),
+        }
+    }
+
     /// The site that is a client's own, and the network that says so: the one with the best route to the client, which
     /// is the longest match where sites have nothing but their networks.
     pub fn site_of(&self, client: IpAddr) -> Option<(SiteIx, IpNet)> {
@@ -180,7 +197,7 @@ impl Index {
         let covering = self.routes.covering(client);
         let (shortest, whole) = if client.is_ipv4() { (24, 32) } else { (48, 128) };
         let alike = |net: &IpNet| {
-            self.routes.covering(net.network()) == covering && self.rules.alike(client, net.network())
+            self.routes.covering(net.network()).is_like(&covering) && self.rules.alike(client, net.network())
         };
         let nets = (shortest..whole).map(|len| network(client, len));
         nets.into_iter().find(alike).unwrap_or_else(|| client.into())

@@ -244,6 +244,7 @@ pub enum RankError {
 
 /// Ranks the appliances of `index` for one client and one title.
 pub fn rank(index: &Index, client: IpAddr, asset: &TitleId, options: &Options) -> Result<Ranking, RankError> {
+    let client = index.client(client);
     let title = index
         .title_ix(asset.as_str())
         .ok_or_else(|| RankError::UnknownTitle(asset.clone()))?;

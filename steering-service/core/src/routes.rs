@@ -13,17 +13,21 @@ mod builder;
 mod chunked;
 mod covering;
 mod family;
+mod front;
 mod intern;
 mod ranges;
+mod runs;
 mod wire;
 
 pub use builder::{Applied, Covered, MAX_PREFIXES, RouteBatch, RouteBuilder, RouteError};
 pub(crate) use covering::Holder;
-pub use covering::{Candidate, Covering};
+pub use runs::{Candidate, Covering};
 
 use cdn_types::{OcaId, SiteId};
 use chunked::Chunked;
+use front::Front;
 use ranges::Ranges;
+use runs::Runs;
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, sync::Arc};
 
@@ -121,8 +125,10 @@ pub enum HolderName {
 #[derive(Debug, Clone)]
 pub struct RouteTable {
     v4: Arc<Ranges<u32>>,
+    /// Of `v4`.
+    front: Arc<Front>,
     v6: Arc<Ranges<u128>>,
-    coverings: Chunked<Candidate>,
+    runs: Runs,
     groups: Chunked<Arc<[Holder]>>,
     attributes: Chunked<Option<Arc<Attributes>>>,
     holders: Arc<Vec<HolderName>>,
@@ -134,10 +140,13 @@ impl RouteTable {
     /// class, prefix length, AS path length, MED within one neighbour, name of the first holder.
     pub fn covering(&self, client: IpAddr) -> Covering<'_> {
         let cover = match client.to_canonical() {
-            IpAddr::V4(a) => self.v4.find(u32::from(a)),
+            IpAddr::V4(a) => {
+                let a = u32::from(a);
+                self.front.find(a).unwrap_or_else(|| self.v4.find(a))
+            }
             IpAddr::V6(a) => self.v6.find(u128::from(a)),
         };
-        covering::members(&self.coverings, cover)
+        self.runs.of(cover)
     }
     /// Length of the largest network around an address that lies within one range, so that all of it is covered alike.
     pub fn scope(&self, client: IpAddr) -> u8 {
@@ -153,13 +162,12 @@ impl RouteTable {
             .v6
             .iter()
             .map(|(a, b, cover)| (u128_ip(a), u128_ip(b), cover));
-        v4.chain(v6)
-            .map(|(a, b, cover)| (a, b, covering::members(&self.coverings, cover)))
+        v4.chain(v6).map(|(a, b, cover)| (a, b, self.runs.of(cover)))
     }
     /// A candidate's attributes.
     pub fn attributes(&self, candidate: &Candidate) -> &Attributes {
         self.attributes
-            .get(candidate.attributes)
+            .get(self.runs.attributes(candidate))
             .as_ref()
             .expect("a table's candidates point into its own attributes")
     }

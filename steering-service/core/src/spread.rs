@@ -98,16 +98,30 @@ impl Spread {
         spread
     }
 
-    /// How a title is dealt out in a site.
-    pub fn of(&self, site: SiteIx, title: TitleIx) -> Deal<'_> {
+    /// How a title is dealt out.
+    pub fn hot(&self, title: TitleIx) -> Hot<'_> {
         let place = self.place.get(title.0 as usize).copied().unwrap_or(COLD);
-        if place == COLD {
+        Hot { spread: self, place }
+    }
+}
+
+/// How a title is dealt out, if it is a hot one.
+#[derive(Debug, Clone, Copy)]
+pub struct Hot<'a> {
+    spread: &'a Spread,
+    place: u16,
+}
+
+impl<'a> Hot<'a> {
+    /// In a site.
+    pub fn in_site(&self, site: SiteIx) -> Deal<'a> {
+        if self.place == COLD {
             return Deal::ByScore;
         }
-        let at = usize::from(place) * self.sites + site.0 as usize;
-        match self.whole[at] {
+        let at = usize::from(self.place) * self.spread.sites + site.0 as usize;
+        match self.spread.whole[at] {
             BY_SCORE => Deal::ByScore,
-            AMONG => Deal::Among(&self.among[&(at as u32)]),
+            AMONG => Deal::Among(&self.spread.among[&(at as u32)]),
             sibling => Deal::To(sibling),
         }
     }

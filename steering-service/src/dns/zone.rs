@@ -91,7 +91,7 @@ pub fn best(index: &Index, around: IpNet, title: TitleIx) -> Option<Option<(&str
         limit: 1,
         ..Options::default()
     };
-    rank_into(index, around.addr(), title, &options, &mut ranking);
+    rank_into(index, index.client(around.addr()), title, &options, &mut ranking);
     ranking.licensed.then(|| {
         let mut ways = ways(index, &ranking).into_iter();
         ways.find_map(|(id, base)| Some((id, place(base)?)))

@@ -4,7 +4,7 @@ use super::{DropReason, Dropped, Options, Ranked, Ranking, Tier};
 use crate::{
     bits::{self, Bits},
     circuit::{Signal, Verdict},
-    index::{ApplianceIx, Index, SiteIx, TitleIx, network},
+    index::{ApplianceIx, Client, Index, SiteIx, TitleIx, network},
     key::{ELSEWHERE, FARTHEST, Fields, Key, KeyName, SAME_REGION},
     policy::{
         MedRule,
@@ -12,7 +12,7 @@ use crate::{
     },
     rendezvous::{self, Seed},
     routes::{Candidate, Covering},
-    spread::Deal,
+    spread::{Deal, Hot},
     throughput,
 };
 use cdn_types::api::v1::SteeringOutcome;
@@ -31,19 +31,17 @@ pub struct Scratch {
     matches: Vec<Match>,
 }
 
-/// Ranks into an answer that was used before, or [`Ranking::default`].
-pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Options, ranking: &mut Ranking) {
-    let client = client.to_canonical();
-    let covering = index.routes().covering(client);
+/// Ranks into an answer that was used before, or [`Ranking::default`]; the client is the same index's.
+pub fn rank_into(index: &Index, client: Client, title: TitleIx, options: &Options, ranking: &mut Ranking) {
+    // What is asked of the title is asked before anything waits for the client's cover.
+    let (holders, title_seed, hot) = (
+        index.holders(title),
+        index.title_seed(title),
+        index.spread().hot(title),
+    );
+    let Client { ip, covering } = client;
     let own = index.own_site(covering.iter());
-    ranking.title = title;
-    ranking.site = own.map(|(site, len)| (site, network(client, len)));
-    ranking.licensed = index.rules().licensed(title, options.country);
-    ranking.entries.clear();
-    ranking.dropped.clear();
-    ranking.reserve.clear();
     let mut scratch = std::mem::take(&mut ranking.scratch);
-    scratch.seen.reset(index.appliance_count());
     let asn = || {
         covering
             .iter()
@@ -51,21 +49,30 @@ pub fn rank_into(index: &Index, client: IpAddr, title: TitleIx, options: &Option
     };
     index
         .rules()
-        .matching(client, options.country, asn, &mut scratch.matches);
+        .matching(ip, options.country, asn, &mut scratch.matches);
     let pass = Pass {
         index,
         title,
         options,
         own: own.map(|(site, _)| site),
-        licensed: ranking.licensed,
-        holders: index.holders(title),
-        title_seed: index.title_seed(title),
-        viewer: viewer(client, options.session),
-        measured: index.measured().of(client),
+        licensed: index.rules().licensed(title, options.country),
+        holders,
+        title_seed,
+        hot,
+        own_deal: own.map_or(Deal::ByScore, |(site, _)| hot.in_site(site)),
+        viewer: viewer(ip, options.session),
+        measured: index.measured().of(ip),
         enough: throughput::step(index.policy().enough_throughput),
         in_order: !options.complete && scratch.matches.is_empty() && index.policy().keeps_route_order(),
         matches: &scratch.matches,
     };
+    ranking.title = title;
+    ranking.site = own.map(|(site, len)| (site, network(ip, len)));
+    ranking.licensed = pass.licensed;
+    ranking.entries.clear();
+    ranking.dropped.clear();
+    ranking.reserve.clear();
+    scratch.seen.reset(index.appliance_count());
     ranking.outcome = pass.outcome();
     pass.gather(covering, &mut scratch.seen, ranking);
     pass.order(ranking);
@@ -92,6 +99,10 @@ struct Pass<'a> {
     licensed: bool,
     holders: &'a [u64],
     title_seed: Seed,
+    /// How the title is dealt out.
+    hot: Hot<'a>,
+    /// The same in the client's own site.
+    own_deal: Deal<'a>,
     viewer: u64,
     measured: &'a [(Seed, u8)],
     /// Step of throughput from which on appliances count alike.
@@ -368,7 +379,12 @@ impl Pass<'_> {
     /// Whether a hot title was dealt to others of its site, and the rendezvous score.
     fn score(&self, ix: ApplianceIx) -> (bool, f64) {
         let standing = self.index.standing(ix);
-        let (part, others) = match self.index.spread().of(standing.site, self.title) {
+        let deal = if Some(standing.site) == self.own {
+            self.own_deal
+        } else {
+            self.hot.in_site(standing.site)
+        };
+        let (part, others) = match deal {
             Deal::ByScore => (None, false),
             Deal::To(sibling) => ((sibling == standing.sibling).then_some(1.0), true),
             Deal::Among(parts) => {

@@ -8,7 +8,9 @@ use super::{
     chunked::Chunked,
     covering::{Coverings, Holder, Parts, Route},
     family::Family,
+    front::Front,
     intern::Interner,
+    ranges::Ranges,
 };
 use cdn_types::{OcaId, SiteId};
 use foldhash::fast::FixedState;
@@ -81,6 +83,7 @@ pub enum RouteError {
 pub struct RouteBuilder {
     v4: Family<u32>,
     v6: Family<u128>,
+    front: Arc<Front>,
     sets: Interner<[Route]>,
     attributes: Interner<Attributes>,
     shown_attributes: Chunked<Option<Arc<Attributes>>>,
@@ -106,6 +109,7 @@ impl RouteBuilder {
         Self {
             v4: Family::new(),
             v6: Family::new(),
+            front: Arc::new(Front::new(&Ranges::empty(), 0)),
             sets: Interner::default(),
             attributes: Interner::default(),
             shown_attributes: Chunked::default(),
@@ -208,16 +212,19 @@ impl RouteBuilder {
             attributes: &self.attributes,
             holders: &self.holders,
         };
-        let v4 = Arc::clone(self.v4.publish(&mut self.coverings, &parts));
-        let v6 = Arc::clone(self.v6.publish(&mut self.coverings, &parts));
+        if self.v4.publish(&mut self.coverings, &parts) {
+            self.front = Arc::new(Front::new(self.v4.published(), self.front.bytes()));
+        }
+        self.v6.publish(&mut self.coverings, &parts);
         if all_anew || self.covers_at_start == 0 {
             self.covers_at_start = self.coverings.stored();
         }
-        let (coverings, groups) = self.coverings.publish();
+        let (runs, groups) = self.coverings.publish();
         RouteTable {
-            v4,
-            v6,
-            coverings,
+            v4: Arc::clone(self.v4.published()),
+            front: Arc::clone(&self.front),
+            v6: Arc::clone(self.v6.published()),
+            runs,
             groups,
             attributes: self.shown_attributes.clone(),
             holders: Arc::clone(&self.holders),

@@ -3,29 +3,18 @@
 //! one route; and it does not know how long networks are, but how much shorter than the longest, so that all networks of one
 //! origin have one cover. A look-up waits for memory, and the less there is the less it waits.
 
-use super::{Attributes, HolderName, SiteClass, chunked::Chunked, intern::Interner};
+use super::{
+    Attributes, HolderName,
+    chunked::Chunked,
+    intern::Interner,
+    runs::{Candidate, Cover, MAX_RUN, Runs, Written},
+};
 use foldhash::fast::FixedState;
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 /// Position of a holder in [`RouteTable::holders`](super::RouteTable::holders).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Holder(pub u32);
-
-/// The best route for a client of some holders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Candidate {
-    /// Whose: number of a group of holders.
-    pub(crate) group: u32,
-    pub(super) attributes: u32,
-    /// Length of their longest match.
-    pub prefix_len: u8,
-    /// Class of the route.
-    pub class: SiteClass,
-    /// Length of the AS path, at most 255.
-    pub path_len: u8,
-    /// Number of lower MEDs that the same neighbour gives to others for this client, at most 255.
-    pub med_rank: u8,
-}
 
 /// One holder's route to one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,71 +23,17 @@ pub struct Route {
     pub attributes: u32,
 }
 
-/// Who covers a range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Cover {
-    /// Number of the run of candidates.
-    pub run: u32,
-    /// Length of the longest network among theirs.
-    pub longest: u8,
-}
-
-impl Cover {
-    /// The run without candidates.
-    pub const NOBODY: Self = Self { run: 0, longest: 0 };
-}
-
-/// The candidates of a cover, best route first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Covering<'a> {
-    /// Their `prefix_len` is how much shorter their network is than the longest.
-    run: &'a [Candidate],
-    longest: u8,
-}
-
-impl<'a> Covering<'a> {
-    /// They, one after the other.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = Candidate> + use<'a> {
-        self.run.iter().map(move |c| Candidate {
-            prefix_len: self.longest - c.prefix_len,
-            ..*c
-        })
-    }
-}
-
-/// The covers of a table: runs of candidates, each after a head whose `attributes` is their number. Number 0 is the
-/// empty one. Covers are added and never changed; what is no longer in use goes when all are made anew.
+/// The covers of a table. They are added and never changed; what is no longer in use goes when all are made anew.
 #[derive(Debug)]
 pub struct Coverings {
-    runs: Chunked<Candidate>,
-    /// Hash of a run → its number. Of two runs with one hash only the first is found again.
+    runs: Runs,
+    /// Hash of a run as it is written → where it begins. Of two runs with one hash only the first is found again.
     known: HashMap<u64, u32, FixedState>,
     hasher: FixedState,
     groups: Chunked<Arc<[Holder]>>,
     known_groups: HashMap<Arc<[Holder]>, u32, FixedState>,
     /// What has been put together since the last publication.
     made: HashMap<(u32, u8, u32, u8), u32, FixedState>,
-}
-
-const HEAD: Candidate = Candidate {
-    group: u32::MAX,
-    attributes: 0,
-    prefix_len: 0,
-    class: SiteClass::Transit,
-    path_len: 0,
-    med_rank: 0,
-};
-
-/// Most different routes to one client, so that a run fits a chunk; the worst routes are left out beyond it.
-pub const MAX_COVERING: usize = super::chunked::CHUNK - 1;
-
-/// The members of a cover.
-pub fn members(runs: &Chunked<Candidate>, Cover { run, longest }: Cover) -> Covering<'_> {
-    let run = runs.rest(run);
-    Covering {
-        run: &run[1..=run[0].attributes as usize],
-        longest,
-    }
 }
 
 /// What a cover is made from.
@@ -111,10 +46,8 @@ pub struct Parts<'a> {
 impl Coverings {
     /// The empty cover alone.
     pub fn new() -> Self {
-        let mut runs = Chunked::default();
-        runs.push(HEAD);
         Self {
-            runs,
+            runs: Runs::new(),
             known: HashMap::default(),
             hasher: FixedState::default(),
             groups: Chunked::default(),
@@ -123,14 +56,14 @@ impl Coverings {
         }
     }
     /// A copy for a table: covers and groups of holders. Numbers of sets may mean others from now on.
-    pub fn publish(&mut self) -> (Chunked<Candidate>, Chunked<Arc<[Holder]>>) {
+    pub fn publish(&mut self) -> (Runs, Chunked<Arc<[Holder]>>) {
         self.made.clear();
         self.made.shrink_to(1 << 16);
         (self.runs.clone(), self.groups.clone())
     }
     /// Candidates stored, used or not.
     pub fn stored(&self) -> usize {
-        self.runs.next() as usize
+        self.runs.stored()
     }
 
     /// The cover of a network of `len` bits with routes `set`, inside what `around` covers.
@@ -144,48 +77,40 @@ impl Coverings {
         let name = |holder: Holder| &parts.holders[holder.0 as usize];
         let mut of_holders: Vec<(u32, u8, Holder)> =
             routes.iter().map(|r| (r.attributes, len, r.holder)).collect();
-        for outer in members(&self.runs, around).iter() {
+        for outer in self.runs.of(around).iter() {
+            let attributes = self.runs.attributes(&outer);
             let group = self.groups.get(outer.group).iter();
             let others = group.filter(|h| routes.binary_search_by_key(*h, |r| r.holder).is_err());
-            of_holders.extend(others.map(|h| (outer.attributes, outer.prefix_len, *h)));
+            of_holders.extend(others.map(|h| (attributes, outer.prefix_len, *h)));
         }
         let route = |(attributes, len, _): &(u32, u8, Holder)| (*attributes, *len);
         of_holders.sort_unstable_by(|a, b| route(a).cmp(&route(b)).then_with(|| name(a.2).cmp(name(b.2))));
-        let mut run: Vec<Candidate> = of_holders
+        let mut run: Vec<(Candidate, u32)> = of_holders
             .chunk_by(|a, b| route(a) == route(b))
             .map(|same| self.candidate(parts, same))
             .collect();
         rank_meds(parts, &mut run);
         let first = |c: &Candidate| name(self.groups.get(c.group)[0]);
-        run.sort_unstable_by(|a, b| a.route_order(b).then_with(|| first(a).cmp(first(b))));
-        run.truncate(MAX_COVERING);
-        for c in &mut run {
-            c.prefix_len = len - c.prefix_len;
-        }
-        run.insert(
-            0,
-            Candidate {
-                attributes: run.len() as u32,
-                ..HEAD
-            },
-        );
-        let number = self.intern(&run);
+        run.sort_unstable_by(|(a, _), (b, _)| a.route_order(b).then_with(|| first(a).cmp(first(b))));
+        run.truncate(MAX_RUN);
+        let number = self.intern(&Written::new(&run, len));
         self.made.insert(key, number);
         cover(number)
     }
 
-    /// Of holders with one and the same route.
-    fn candidate(&mut self, parts: &Parts, same: &[(u32, u8, Holder)]) -> Candidate {
+    /// Of holders with one and the same route, with the number of its attributes.
+    fn candidate(&mut self, parts: &Parts, same: &[(u32, u8, Holder)]) -> (Candidate, u32) {
         let (number, prefix_len, _) = same[0];
         let attributes = parts.attributes.get(number);
-        Candidate {
+        let candidate = Candidate {
             group: self.group(same.iter().map(|(.., holder)| *holder).collect()),
-            attributes: number,
+            place: 0, // once it has one
             prefix_len,
             class: attributes.class,
             path_len: attributes.as_path_len.min(255) as u8,
-            med_rank: 0,
-        }
+            med_rank: 0, // once all are known
+        };
+        (candidate, number)
     }
 
     fn group(&mut self, holders: Arc<[Holder]>) -> u32 {
@@ -198,14 +123,14 @@ impl Coverings {
         number
     }
 
-    fn intern(&mut self, run: &[Candidate]) -> u32 {
-        let hash = self.hasher.hash_one(run);
+    fn intern(&mut self, written: &Written) -> u32 {
+        let hash = self.hasher.hash_one(written);
         if let Some(known) = self.known.get(&hash)
-            && self.runs.rest(*known).starts_with(run)
+            && self.runs.is(*known, written)
         {
             return *known;
         }
-        let number = self.runs.push_run(run, &HEAD);
+        let number = self.runs.add(written);
         self.known.entry(hash).or_insert(number);
         number
     }
@@ -213,26 +138,18 @@ impl Coverings {
 
 /// MEDs compare within one neighbour only. Counting the lower ones of the neighbour gives each route a rank that any two
 /// routes can be compared by, so that the order is total and does not hang on who else is well just now.
-fn rank_meds(parts: &Parts, run: &mut [Candidate]) {
-    let neighbour_and_med = |c: &Candidate| {
-        let attributes: &Arc<Attributes> = parts.attributes.get(c.attributes);
+fn rank_meds(parts: &Parts, run: &mut [(Candidate, u32)]) {
+    let neighbour_and_med = |number: u32| {
+        let attributes: &Arc<Attributes> = parts.attributes.get(number);
         (attributes.neighbour_as, attributes.med.unwrap_or(0))
     };
-    let mut all: Vec<_> = run.iter().map(neighbour_and_med).collect();
+    let mut all: Vec<_> = run.iter().map(|(_, number)| neighbour_and_med(*number)).collect();
     all.sort_unstable();
     all.dedup();
-    for c in run {
-        let (neighbour, med) = neighbour_and_med(c);
+    for (c, number) in run {
+        let (neighbour, med) = neighbour_and_med(*number);
         let before = |key| all.partition_point(|k| *k < key);
         let lower = before((neighbour, med)) - before((neighbour, 0));
         c.med_rank = lower.min(255) as u8;
-    }
-}
-
-impl Candidate {
-    /// Order of routes by what the network says alone.
-    pub fn route_order(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |c: &Self| (c.class, u8::MAX - c.prefix_len, c.path_len, c.med_rank);
-        key(self).cmp(&key(other))
     }
 }

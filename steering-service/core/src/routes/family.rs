@@ -1,8 +1,9 @@
 //! The networks of one address family with their routes, and the ranges made from them.
 
 use super::{
-    covering::{Cover, Coverings, Parts},
+    covering::{Coverings, Parts},
     ranges::{Address, Ranges, Writer},
+    runs::Cover,
 };
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -55,10 +56,15 @@ impl<A: Address> Family<A> {
         self.any_changed = true;
     }
 
-    /// Brings the ranges up to date.
-    pub fn publish(&mut self, coverings: &mut Coverings, parts: &Parts) -> &Arc<Ranges<A>> {
+    /// The ranges as they were made last.
+    pub fn published(&self) -> &Arc<Ranges<A>> {
+        &self.published
+    }
+
+    /// Brings the ranges up to date; whether others were made.
+    pub fn publish(&mut self, coverings: &mut Coverings, parts: &Parts) -> bool {
         if !self.any_changed {
-            return &self.published;
+            return false;
         }
         let mut writer = Writer::new(self.published.len());
         let mut from = 0;
@@ -75,7 +81,7 @@ impl<A: Address> Family<A> {
         self.published = Arc::new(writer.finish());
         self.changed.fill(0);
         self.any_changed = false;
-        &self.published
+        true
     }
 
     fn is_changed(&self, slot: usize) -> bool {

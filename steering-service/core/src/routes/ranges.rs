@@ -1,10 +1,11 @@
-//! Addresses cut into ranges with one cover each: the longest match of a whole table as one binary search.
+//! Addresses cut into ranges with one cover each: the longest match of a whole table as one search.
 //!
-//! A directory over the first bits of an address, as many as the table's size is worth, says where to search, so that
-//! the search is over a few neighbours in memory. When a table is made from the one before, the address space is taken in
-//! equal *slots*: those in which nothing changed are copied.
+//! Ranges lie in blocks of one line of the processor's cache (IPv4), which is what a look-up fetches from memory. The first address of
+//! each block is kept beside them, and a directory over the first bits of an address says among which of these to search: both are
+//! small enough to stay in the cache. When a table is made from the one before, the address space is taken in equal *slots*:
+//! those in which nothing changed are copied.
 
-use super::covering::Cover;
+use super::runs::Cover;
 use std::{fmt::Debug, ops::Range};
 
 /// An address of one family as a number.
@@ -15,18 +16,10 @@ pub trait Address: Copy + Ord + Debug {
     const SLOT_BITS: u8;
     /// First bits that choose the part of the directory.
     const PART_BITS: u8;
-    /// Bits of a part of the directory beyond those that would do if networks were spread evenly over it.
-    const UNEVEN_BITS: u32;
-    /// First bits that are not kept with a range, since the directory knows them.
-    const HEAD_BITS: u8;
-    /// The bits that are kept.
-    type Tail: Copy + Ord + Debug;
+    /// The highest address.
+    const MAX: Self;
     /// Number of slots.
     const SLOTS: usize = 1 << Self::SLOT_BITS;
-    /// The bits after the head.
-    fn tail(self) -> Self::Tail;
-    /// The address of a head and a tail.
-    fn joined(head: usize, tail: Self::Tail) -> Self;
     /// The first `bits` bits, 0 to 32, as a number.
     fn top(self, bits: u8) -> usize;
     /// The first `bits` bits, 0 to 32, after those that choose the part, as a number.
@@ -50,6 +43,7 @@ pub trait Address: Copy + Ord + Debug {
 macro_rules! address {
     ($number:ty) => {
         const WIDTH: u8 = <$number>::BITS as u8;
+        const MAX: Self = <$number>::MAX;
         fn top(self, bits: u8) -> usize {
             self.checked_shr(u32::from(Self::WIDTH - bits)).unwrap_or(0) as usize
         }
@@ -78,47 +72,39 @@ impl Address for u32 {
     address!(u32);
     const SLOT_BITS: u8 = 16;
     const PART_BITS: u8 = 0;
-    const UNEVEN_BITS: u32 = 2; // half of them are announced, in blocks of /24s
-    const HEAD_BITS: u8 = 16; // so that a range is eight bytes
-    type Tail = u16;
-    fn tail(self) -> u16 {
-        self as u16
-    }
-    fn joined(head: usize, tail: u16) -> Self {
-        (head as u32) << 16 | u32::from(tail)
-    }
 }
 
 impl Address for u128 {
     address!(u128);
     const SLOT_BITS: u8 = 20;
     const PART_BITS: u8 = 16; // all are in a few blocks of the registries, and dense there
-    const UNEVEN_BITS: u32 = 2;
-    const HEAD_BITS: u8 = 0;
-    type Tail = [u64; 2]; // one number of 128 bits would be padded to twice its size
-    fn tail(self) -> [u64; 2] {
-        [(self >> 64) as u64, self as u64]
-    }
-    fn joined(_: usize, [high, low]: [u64; 2]) -> Self {
-        u128::from(high) << 64 | u128::from(low)
-    }
 }
 
-/// Where a range begins, and who covers it.
+/// Ranges of a block.
+const BLOCK: usize = 7;
+
+/// Ranges in a row: where each begins, and who covers it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Entry<T> {
-    tail: T,
-    run: u32,
-    longest: u8,
+#[repr(align(64))]
+struct Block<A> {
+    starts: [A; BLOCK],
+    runs: [u32; BLOCK],
+    longest: [u8; BLOCK],
 }
 
-const _: () = assert!(size_of::<Entry<u16>>() == 8 && size_of::<Entry<[u64; 2]>>() == 24);
+const _: () = assert!(size_of::<Block<u32>>() == 64 && size_of::<Block<u128>>() == 192);
 
-impl<T> Entry<T> {
-    fn cover(&self) -> Cover {
+impl<A: Address> Block<A> {
+    const EMPTY: Self = Self {
+        starts: [A::MAX; BLOCK],
+        runs: [0; BLOCK],
+        longest: [0; BLOCK],
+    };
+
+    fn cover(&self, at: usize) -> Cover {
         Cover {
-            run: self.run,
-            longest: self.longest,
+            run: self.runs[at],
+            longest: self.longest[at],
         }
     }
 }
@@ -126,12 +112,14 @@ impl<T> Entry<T> {
 /// The ranges of one family.
 #[derive(Debug)]
 pub struct Ranges<A: Address> {
-    /// All, rising; the first begins at address 0.
-    entries: Vec<Entry<A::Tail>>,
-    /// For each head the position of the first range that begins there or after; one more closes the last.
-    heads: Vec<u32>,
+    /// All, rising; the first begins at address 0. What the last block has room for beyond them begins at the highest address.
+    blocks: Vec<Block<A>>,
+    len: usize,
+    /// Where each block begins.
+    firsts: Vec<A>,
     parts: Vec<Part>,
-    /// The same for each value of the bits that a part looks at, one part after the other.
+    /// For each value of the bits that a part looks at the first block that begins there or after, one part after the other; one
+    /// more closes the last.
     directory: Vec<u32>,
 }
 
@@ -158,7 +146,14 @@ impl<A: Address> Ranges<A> {
     }
     /// Who covers an address.
     pub fn find(&self, address: A) -> Cover {
-        self.entries[self.position(address)].cover()
+        let block = self.block(address);
+        // Of IPv6 a block is three lines: that the last is read with the others saves waiting for it by itself.
+        let longest = std::hint::black_box(self.blocks[block].longest);
+        let at = self.within(block, address);
+        Cover {
+            run: self.blocks[block].runs[at % BLOCK],
+            longest: longest[at % BLOCK],
+        }
     }
     /// Length of the largest network around an address within its range.
     pub fn scope(&self, address: A) -> u8 {
@@ -167,10 +162,29 @@ impl<A: Address> Ranges<A> {
         (0..=A::WIDTH).find(fits).unwrap_or(A::WIDTH)
     }
     fn position(&self, address: A) -> usize {
+        let block = self.block(address);
+        block * BLOCK + self.within(block, address)
+    }
+    /// The block with an address's range.
+    fn block(&self, address: A) -> usize {
         let at = self.parts[address.top(A::PART_BITS)].index(address);
         let (from, to) = (self.directory[at] as usize, self.directory[at + 1] as usize);
-        let tail = address.tail();
-        from + self.entries[from..to].partition_point(|e| e.tail <= tail) - 1
+        from + self.firsts[from..to].partition_point(|first| *first <= address) - 1
+    }
+    /// Its position there. All are compared: that is quicker than to guess which.
+    fn within(&self, block: usize, address: A) -> usize {
+        let begun = self.blocks[block]
+            .starts
+            .iter()
+            .map(|start| usize::from(*start <= address));
+        let used = BLOCK.min(self.len - block * BLOCK);
+        begun.sum::<usize>().min(used) - 1
+    }
+    fn cover(&self, position: usize) -> Cover {
+        self.blocks[position / BLOCK].cover(position % BLOCK)
+    }
+    fn start(&self, position: usize) -> A {
+        self.blocks[position / BLOCK].starts[position % BLOCK]
     }
     /// The ranges that begin in some slots: first address and cover.
     fn starts(&self, slots: Range<usize>) -> impl Iterator<Item = (A, Cover)> {
@@ -178,37 +192,33 @@ impl<A: Address> Ranges<A> {
             A::slot_start(slots.start),
             A::slot_start(slots.end - 1).last(A::SLOT_BITS),
         );
-        let of_head = move |head: usize| {
-            let start = move |e: &Entry<A::Tail>| A::joined(head, e.tail);
-            let entries = &self.entries[self.heads[head] as usize..self.heads[head + 1] as usize];
-            let (from, to) = (
-                entries.partition_point(|e| start(e) < first),
-                entries.partition_point(|e| start(e) <= last),
-            );
-            entries[from..to].iter().map(move |e| (start(e), e.cover()))
-        };
-        (first.top(A::HEAD_BITS)..=last.top(A::HEAD_BITS)).flat_map(of_head)
+        let around = self.position(first);
+        let from = around + usize::from(self.start(around) < first);
+        let ranges = (from..self.len).map(|at| (self.start(at), self.cover(at)));
+        ranges.take_while(move |(start, _)| *start <= last)
     }
     /// First and last address and cover of each range, rising.
     pub fn iter(&self) -> impl Iterator<Item = (A, A, Cover)> {
-        let starts = || self.starts(0..A::SLOTS);
-        let nexts = starts().skip(1).map(|(start, _)| start.before());
-        let lasts = nexts.chain(std::iter::once(A::slot_start(0).last(0)));
-        starts()
-            .zip(lasts)
-            .map(|((start, cover), last)| (start, last, cover))
+        (0..self.len).map(|at| {
+            let next = at + 1;
+            let last = if next < self.len {
+                self.start(next).before()
+            } else {
+                A::MAX
+            };
+            (self.start(at), last, self.cover(at))
+        })
     }
     /// Number of ranges.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 }
 
 /// Writes ranges from the lowest address to the highest.
 pub struct Writer<A: Address> {
-    entries: Vec<Entry<A::Tail>>,
-    /// For each head so far the position of the first range that begins there or after.
-    heads: Vec<u32>,
+    blocks: Vec<Block<A>>,
+    len: usize,
     /// Where the last of the ranges begins, if it is known.
     last: Option<A>,
 }
@@ -217,8 +227,8 @@ impl<A: Address> Writer<A> {
     /// With room for about so many ranges.
     pub fn new(expected: usize) -> Self {
         let mut writer = Self {
-            entries: Vec::with_capacity(expected),
-            heads: Vec::with_capacity(1 << A::HEAD_BITS),
+            blocks: Vec::with_capacity(expected.div_ceil(BLOCK)),
+            len: 0,
             last: None,
         };
         writer.push(A::slot_start(0), Cover::NOBODY);
@@ -227,24 +237,36 @@ impl<A: Address> Writer<A> {
     /// From `start` on addresses have `cover`; `start` is not below that of the call before.
     pub fn begin(&mut self, start: A, cover: Cover) {
         if self.last == Some(start) {
-            self.entries.pop();
-            self.last = None;
+            self.pop();
         }
-        if self.entries.last().is_none_or(|before| before.cover() != cover) {
+        if self.last_cover() != Some(cover) {
             self.push(start, cover);
         }
     }
-    fn push(&mut self, start: A, Cover { run, longest }: Cover) {
-        let heads = start.top(A::HEAD_BITS) + 1;
-        if self.heads.len() < heads {
-            self.heads.resize(heads, self.entries.len() as u32);
+    fn last_cover(&self) -> Option<Cover> {
+        let at = self.len.checked_sub(1)?;
+        Some(self.blocks[at / BLOCK].cover(at % BLOCK))
+    }
+    fn push(&mut self, start: A, cover: Cover) {
+        let at = self.len % BLOCK;
+        if at == 0 {
+            self.blocks.push(Block::EMPTY);
         }
-        self.entries.push(Entry {
-            tail: start.tail(),
-            run,
-            longest,
-        });
+        let block = self.blocks.last_mut().expect("pushed above where there was none");
+        (block.starts[at], block.runs[at], block.longest[at]) = (start, cover.run, cover.longest);
+        self.len += 1;
         self.last = Some(start);
+    }
+    fn pop(&mut self) {
+        self.len -= 1;
+        match self.len % BLOCK {
+            0 => drop(self.blocks.pop()),
+            at => {
+                let block = self.blocks.last_mut().expect("a range is in a block");
+                block.starts[at] = A::MAX;
+            }
+        }
+        self.last = None;
     }
     /// Copies slots of another table.
     pub fn copy(&mut self, from: &Ranges<A>, slots: Range<usize>) {
@@ -256,39 +278,35 @@ impl<A: Address> Writer<A> {
     }
     /// Ends the table.
     pub fn finish(mut self) -> Ranges<A> {
-        self.entries.shrink_to_fit();
-        self.heads
-            .resize((1 << A::HEAD_BITS) + 1, self.entries.len() as u32);
-        let mut ranges = Ranges::<A> {
-            entries: self.entries,
-            heads: self.heads,
-            parts: Vec::new(),
-            directory: Vec::new(),
-        };
+        self.blocks.shrink_to_fit();
+        let firsts: Vec<A> = self.blocks.iter().map(|block| block.starts[0]).collect();
         let mut counts = vec![0u32; 1 << A::PART_BITS];
-        for (start, _) in ranges.starts(0..A::SLOTS) {
-            counts[start.top(A::PART_BITS)] += 1;
+        for first in &firsts {
+            counts[first.top(A::PART_BITS)] += 1;
         }
-        let mut at = 0;
+        let (mut parts, mut at) = (Vec::with_capacity(counts.len()), 0);
         for count in counts {
-            // About four ranges to search through.
-            let even = count.checked_ilog2().map_or(0, |bits| bits + A::UNEVEN_BITS);
-            let least = u32::from(A::HEAD_BITS - A::PART_BITS.min(A::HEAD_BITS));
-            let bits = even.saturating_sub(2).clamp(least, MAX_BITS) as u8;
-            ranges.parts.push(Part { at, bits });
+            // About four blocks to choose from, where addresses are in use.
+            let bits = count.checked_ilog2().unwrap_or(0).min(MAX_BITS) as u8;
+            parts.push(Part { at, bits });
             at += 1 << bits;
         }
         let mut directory = Vec::with_capacity(at as usize + 1);
-        for (position, (start, _)) in ranges.starts(0..A::SLOTS).enumerate() {
-            let index = ranges.parts[start.top(A::PART_BITS)].index(start);
-            // Values up to this one begin here, unless an earlier range has said so.
+        for (position, first) in firsts.iter().enumerate() {
+            let index = parts[first.top(A::PART_BITS)].index(*first);
+            // Values up to this one begin here, unless an earlier block has said so.
             if directory.len() <= index {
                 directory.resize(index + 1, position as u32);
             }
         }
-        directory.resize(at as usize + 1, ranges.len() as u32);
-        ranges.directory = directory;
-        ranges
+        directory.resize(at as usize + 1, firsts.len() as u32);
+        Ranges {
+            blocks: self.blocks,
+            len: self.len,
+            firsts,
+            parts,
+            directory,
+        }
     }
 }
 
@@ -329,7 +347,7 @@ mod tests {
         assert!(all.windows(2).all(|w| w[0].1 + 1 == w[1].0), "no gap, no overlap");
         let mut copy = Writer::new(4);
         copy.copy(&r, 0..u32::SLOTS);
-        assert_eq!(copy.finish().entries, r.entries);
+        assert_eq!(copy.finish().blocks, r.blocks);
         assert_eq!(Ranges::<u128>::empty().find(u128::MAX), Cover::NOBODY);
     }
 
@@ -357,6 +375,6 @@ mod tests {
         for slots in [0..0x2a000, 0x2a000..0x2a001, 0x2a001..u128::SLOTS] {
             copy.copy(&r, slots);
         }
-        assert_eq!(copy.finish().entries, r.entries);
+        assert_eq!(copy.finish().blocks, r.blocks);
     }
 }

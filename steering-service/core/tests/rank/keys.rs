@@ -433,7 +433,7 @@ fn a_used_answer_is_as_good_as_a_new_one() {
     ] {
         let (asset, client) = (TitleId::new(asset).unwrap(), client.parse().unwrap());
         let title = index.title_ix(asset.as_str()).unwrap();
-        steering_core::rank_into(&index, client, title, &all(), &mut used);
+        steering_core::rank_into(&index, index.client(client), title, &all(), &mut used);
         let new = rank(&index, client, &asset, &all()).unwrap();
         assert_eq!(
             (&used.entries, &used.dropped, used.site),
