@@ -10,7 +10,6 @@ use super::{
     family::Family,
     front::Front,
     intern::Interner,
-    ranges::Ranges,
 };
 use cdn_types::{OcaId, SiteId};
 use foldhash::fast::FixedState;
@@ -109,7 +108,7 @@ impl RouteBuilder {
         Self {
             v4: Family::new(),
             v6: Family::new(),
-            front: Arc::new(Front::new(&Ranges::empty(), 0)),
+            front: Arc::new(Front::empty()),
             sets: Interner::default(),
             attributes: Interner::default(),
             shown_attributes: Chunked::default(),
@@ -212,8 +211,8 @@ impl RouteBuilder {
             attributes: &self.attributes,
             holders: &self.holders,
         };
-        if self.v4.publish(&mut self.coverings, &parts) {
-            self.front = Arc::new(Front::new(self.v4.published(), self.front.bytes()));
+        if let Some(slots) = self.v4.publish(&mut self.coverings, &parts) {
+            self.front = Arc::new(self.front.changed(self.v4.published(), &slots));
         }
         self.v6.publish(&mut self.coverings, &parts);
         if all_anew || self.covers_at_start == 0 {

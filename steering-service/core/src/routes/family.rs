@@ -61,10 +61,10 @@ impl<A: Address> Family<A> {
         &self.published
     }
 
-    /// Brings the ranges up to date; whether others were made.
-    pub fn publish(&mut self, coverings: &mut Coverings, parts: &Parts) -> bool {
+    /// Brings the ranges up to date, if anything has changed. Returns a bit for each slot in which it has.
+    pub fn publish(&mut self, coverings: &mut Coverings, parts: &Parts) -> Option<Vec<u64>> {
         if !self.any_changed {
-            return false;
+            return None;
         }
         let mut writer = Writer::new(self.published.len());
         let mut from = 0;
@@ -79,9 +79,9 @@ impl<A: Address> Family<A> {
             from = to;
         }
         self.published = Arc::new(writer.finish());
-        self.changed.fill(0);
         self.any_changed = false;
-        true
+        let none = vec![0; self.changed.len()];
+        Some(std::mem::replace(&mut self.changed, none))
     }
 
     fn is_changed(&self, slot: usize) -> bool {

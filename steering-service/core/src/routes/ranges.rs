@@ -187,7 +187,7 @@ impl<A: Address> Ranges<A> {
         self.blocks[position / BLOCK].starts[position % BLOCK]
     }
     /// The ranges that begin in some slots: first address and cover.
-    fn starts(&self, slots: Range<usize>) -> impl Iterator<Item = (A, Cover)> {
+    pub fn starts(&self, slots: Range<usize>) -> impl Iterator<Item = (A, Cover)> {
         let (first, last) = (
             A::slot_start(slots.start),
             A::slot_start(slots.end - 1).last(A::SLOT_BITS),
@@ -227,7 +227,7 @@ impl<A: Address> Writer<A> {
     /// With room for about so many ranges.
     pub fn new(expected: usize) -> Self {
         let mut writer = Self {
-            blocks: Vec::with_capacity(expected.div_ceil(BLOCK)),
+            blocks: Vec::with_capacity((expected + expected / 64).div_ceil(BLOCK)),
             len: 0,
             last: None,
         };
@@ -278,7 +278,9 @@ impl<A: Address> Writer<A> {
     }
     /// Ends the table.
     pub fn finish(mut self) -> Ranges<A> {
-        self.blocks.shrink_to_fit();
+        if self.blocks.len() < self.blocks.capacity() / 8 * 7 {
+            self.blocks.shrink_to_fit(); // which copies them
+        }
         let firsts: Vec<A> = self.blocks.iter().map(|block| block.starts[0]).collect();
         let mut counts = vec![0u32; 1 << A::PART_BITS];
         for first in &firsts {
