@@ -32,9 +32,12 @@ pub struct Coverings {
     hasher: FixedState,
     groups: Chunked<Arc<[Holder]>>,
     known_groups: HashMap<Arc<[Holder]>, u32, FixedState>,
-    /// What has been put together since the last publication.
+    /// What has been put together last, and since the last publication.
     made: HashMap<(u32, u8, u32, u8), u32, FixedState>,
 }
+
+/// Covers that are remembered by what they were made from: networks of one origin lie side by side.
+const MADE: usize = 1 << 16;
 
 /// What a cover is made from.
 pub struct Parts<'a> {
@@ -58,7 +61,6 @@ impl Coverings {
     /// A copy for a table: covers and groups of holders. Numbers of sets may mean others from now on.
     pub fn publish(&mut self) -> (Runs, Chunked<Arc<[Holder]>>) {
         self.made.clear();
-        self.made.shrink_to(1 << 16);
         (self.runs.clone(), self.groups.clone())
     }
     /// Candidates stored, used or not.
@@ -94,6 +96,9 @@ impl Coverings {
         run.sort_unstable_by(|(a, _), (b, _)| a.route_order(b).then_with(|| first(a).cmp(first(b))));
         run.truncate(MAX_RUN);
         let number = self.intern(&Written::new(&run, len));
+        if self.made.len() == MADE {
+            self.made.clear();
+        }
         self.made.insert(key, number);
         cover(number)
     }
