@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use crate::model::{Earlier, FORMAT, Window};
     use fill_core::{
-        nightly::{Doubt, GROUPS},
+        nightly::{Doubt, GROUPS, SIZE_GROUPS},
         trees::Ensemble,
     };
 
@@ -263,7 +263,7 @@ mod tests {
         let model = |correction| NightlyModel {
             calendar: false,
             lead: 1,
-            corrections: [correction; GROUPS],
+            corrections: [[correction; SIZE_GROUPS]; GROUPS],
             doubt: Doubt::default(),
             trees: Ensemble::default(),
         };

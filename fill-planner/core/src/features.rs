@@ -87,6 +87,8 @@ struct RegionMemory {
 pub struct Told {
     /// Expected share of the region's day.
     pub base: f64,
+    /// The same in sessions of its newest known day.
+    pub sessions: f64,
     /// Features in the order of [`NAMES`].
     pub features: [f64; FEATURES],
 }
@@ -222,6 +224,7 @@ impl Memory {
         let known = |on: bool, value: f64| if on { value } else { f64::NAN };
         Told {
             base,
+            sessions: base * total / past.session(),
             features: [
                 (base * total / title.size as f64 + 1e-4).ln(),
                 lag(1),

@@ -2,8 +2,9 @@
 //! expect is here; growing them needs a library, and is the program's.
 //!
 //! The trees learn the log of what came over what was plainly expected. A mean of logs is not the log of a mean: a launch that
-//! may draw a tenth or ten times its expectation is worth more than its middle. So what came over what the trees
-//! expect is averaged by how young titles are, and multiplied in.
+//! may draw a tenth or ten times its expectation is worth more than its middle, and so is what draws a few sessions a day beside
+//! what draws hundreds. So what came over what the trees expect is averaged by how young titles are and how much is drawn of
+//! them, and multiplied in.
 
 mod doubt;
 
@@ -31,7 +32,13 @@ const MOST_LOG: f64 = 3.0;
 const AGES: [f64; 4] = [0.5, 1.5, 3.5, 14.5];
 /// Groups of ages.
 pub const GROUPS: usize = AGES.len() + 1;
-/// Bounds of a group's correction.
+/// Expected sessions that separate the sizes whose means are corrected: chance bends the log of a few more than that of many.
+const SIZES: [f64; 6] = [3.0, 8.0, 20.0, 50.0, 120.0, 300.0];
+/// Sizes.
+pub const SIZE_GROUPS: usize = SIZES.len() + 1;
+/// Examples of a size without which its group of ages speaks for it.
+const LEAST_OF_SIZE: usize = 300;
+/// Bounds of a correction.
 const CORRECTION: (f64, f64) = (0.6, 2.5);
 
 /// Which nights and titles are learnt from.
@@ -60,8 +67,8 @@ pub struct NightlyModel {
     pub calendar: bool,
     /// Days from the newest known day to the planned one, as it learnt them.
     pub lead: usize,
-    /// What came over what the trees expect, by group of ages.
-    pub corrections: [f64; GROUPS],
+    /// What came over what the trees expect, by group of ages and by size.
+    pub corrections: [[f64; SIZE_GROUPS]; GROUPS],
     /// How far what came lies from what is expected.
     pub doubt: Doubt,
     /// Ratio to the plain expectation.
@@ -85,8 +92,14 @@ impl NightlyModel {
 
     /// Expected share of the region's day; `least` is the share that is not told from nothing.
     pub fn share(&self, told: &Told, least: f64) -> f64 {
-        let ratio = self.trees.score(&told.features) * self.corrections[group(told)];
+        let ratio = self.trees.score(&told.features) * self.correction(told);
         ((told.base + least) * ratio - least).max(0.0)
+    }
+
+    /// What titles of its age and size are multiplied by.
+    pub fn correction(&self, told: &Told) -> f64 {
+        let [age, size] = groups(told);
+        self.corrections[age][size]
     }
 }
 
@@ -172,22 +185,15 @@ impl Nights {
 
     /// A model of trees that grew of [`table`](Self::table). How far it errs is not known yet.
     pub fn model(&self, past: Past<'_>, trees: Ensemble) -> NightlyModel {
-        let mut sums = [[0.0; 2]; GROUPS];
-        for (told, came, least) in self.outcomes(past) {
-            let group = &mut sums[group(told)];
-            group[0] += came + least;
-            group[1] += (told.base + least) * trees.score(&told.features);
-        }
+        let outcomes = self.outcomes(past).map(|(told, came, least)| Outcome {
+            groups: groups(told),
+            came: came + least,
+            expected: (told.base + least) * trees.score(&told.features),
+        });
         NightlyModel {
             calendar: self.calendar,
             lead: past.lead(),
-            corrections: sums.map(|[came, expected]| {
-                if expected > 0.0 {
-                    (came / expected).clamp(CORRECTION.0, CORRECTION.1)
-                } else {
-                    1.0
-                }
-            }),
+            corrections: corrections(outcomes),
             doubt: Doubt::default(),
             trees,
         }
@@ -308,11 +314,85 @@ fn least(past: Past<'_>, total: f64) -> f64 {
     HALF * past.session() / total.max(1.0)
 }
 
-/// Index of the group of ages that a title belongs to.
-pub fn group(told: &Told) -> usize {
-    age_group(told.features[AGE])
+/// What came of an example beside what the trees expected, in shares.
+struct Outcome {
+    groups: [usize; 2],
+    came: f64,
+    expected: f64,
+}
+
+/// What came over what was expected. Sizes of few examples take what their ages say.
+fn corrections(outcomes: impl Iterator<Item = Outcome>) -> [[f64; SIZE_GROUPS]; GROUPS] {
+    let mut sums = [[(0, 0.0, 0.0); SIZE_GROUPS]; GROUPS];
+    for Outcome {
+        groups: [age, size],
+        came,
+        expected,
+    } in outcomes
+    {
+        let sum = &mut sums[age][size];
+        *sum = (sum.0 + 1, sum.1 + came, sum.2 + expected);
+    }
+    let ratio = |came: f64, expected: f64| {
+        if expected > 0.0 {
+            (came / expected).clamp(CORRECTION.0, CORRECTION.1)
+        } else {
+            1.0
+        }
+    };
+    sums.map(|sizes| {
+        let all = ratio(sizes.iter().map(|s| s.1).sum(), sizes.iter().map(|s| s.2).sum());
+        sizes.map(|(examples, came, expected)| {
+            if examples < LEAST_OF_SIZE {
+                all
+            } else {
+                ratio(came, expected)
+            }
+        })
+    })
+}
+
+/// Groups of ages and of sizes that a title belongs to.
+fn groups(told: &Told) -> [usize; 2] {
+    let size = SIZES.iter().filter(|bound| told.sessions > **bound).count();
+    [age_group(told.features[AGE]), size]
 }
 
 fn age_group(age: f64) -> usize {
     AGES.iter().filter(|bound| age > **bound).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_chance_bends_is_made_good_by_age_and_size() {
+        // Old titles of a few sessions draw 1.25 times what the trees expect, those of many what they expect; launches vary by age alone.
+        let old = |size: usize, times: f64| {
+            (0..LEAST_OF_SIZE).map(move |_| Outcome {
+                groups: [GROUPS - 1, size],
+                came: times * 0.01,
+                expected: 0.01,
+            })
+        };
+        let launches = [(0, 3.0), (5, 1.0)].map(|(size, came)| Outcome {
+            groups: [0, size],
+            came,
+            expected: 2.0,
+        });
+        let of = corrections(old(1, 1.25).chain(old(5, 1.0)).chain(launches));
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(of[GROUPS - 1][1], 1.25) && near(of[GROUPS - 1][5], 1.0));
+        assert!(
+            near(of[GROUPS - 1][3], 1.125),
+            "a size without examples takes its age's"
+        );
+        assert!(
+            of[0].iter().all(|c| near(*c, 1.0)),
+            "two launches say nothing of sizes: {:?}",
+            of[0]
+        );
+        assert_eq!(of[1], [1.0; SIZE_GROUPS]);
+    }
 }

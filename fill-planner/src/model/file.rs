@@ -13,7 +13,7 @@ use std::{
 };
 
 /// The format that this release writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a model has seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::{
     evaluate::{naive::Expected, panel::Past},
     features::{NAMES, Told},
     history::History,
-    nightly::{NightlyModel, Nights, Sampling, group},
+    nightly::{NightlyModel, Nights, Sampling},
     service::Service,
 };
 use cdn_types::{ObjectDigest, RegionId};
@@ -40,7 +40,7 @@ pub struct Explanation {
     pub start: f64,
     /// Feature, its value, what the trees multiply by for it; those that change most first.
     pub factors: Vec<(&'static str, f64, f64)>,
-    /// What titles of its age are multiplied by.
+    /// What titles of its age and size are multiplied by.
     pub correction: f64,
     /// Bytes that are not told from nothing.
     pub least: f64,
@@ -91,7 +91,7 @@ impl Boosted {
             plain: told.base * total,
             start,
             factors,
-            correction: self.model.corrections[group(&told)],
+            correction: self.model.correction(&told),
             least: least * total,
             asked,
             debut: told.base <= 0.0 && expected > 0.0,
@@ -219,7 +219,7 @@ fn add_debuts(past: Past<'_>, expected: &mut Expected) {
 mod tests {
     use super::*;
     use crate::{
-        nightly::{Doubt, GROUPS},
+        nightly::{Doubt, GROUPS, SIZE_GROUPS},
         service::Launch,
         trees::{Booster, Ensemble, Member, Scale},
     };
@@ -238,7 +238,7 @@ mod tests {
         NightlyModel {
             calendar: true,
             lead: 1,
-            corrections: [1.0; GROUPS],
+            corrections: [[1.0; SIZE_GROUPS]; GROUPS],
             doubt: Doubt::default(),
             trees: Ensemble {
                 features: NAMES.map(str::to_owned).to_vec(),
