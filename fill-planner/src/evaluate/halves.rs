@@ -34,7 +34,7 @@ fn recipe() -> Recipe {
         leaves: 63,
         leaf_weight: 60.0,
         rows: 0.8,
-        features: 0.8,
+        features: 0.5,
         folds: 3,
     }
 }
