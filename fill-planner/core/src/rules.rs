@@ -25,8 +25,8 @@ pub struct Rules {
     /// displaces: at 0.05 a swap pays back a fill weighted as half a peak byte in ten days.
     pub fill_cost: f64,
     /// Further relative lead that a newcomer needs over what it displaces, so that two titles of like worth do not change places
-    /// night after night. 0.05: simulated nights fill a fifth more than with 0.15 and serve 0.03 % more of all bytes; without any
-    /// they would fill another fifth for a third of that (docs/decisions/forecast.md).
+    /// night after night. 0.05: simulated nights fill a sixth more than with 0.15 and serve 0.02 to 0.03 % more of all bytes; without
+    /// any they would fill another sixth for a third of that (docs/decisions/forecast.md).
     pub swap_margin: f64,
     /// Weight of demand in other regions for a title that a region has never drawn, where the forecast has not measured it.
     /// 0.1: lists of two countries share about 0.3 of their titles, and the shared ones are drawn much less in the second.
