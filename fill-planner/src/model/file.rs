@@ -247,8 +247,8 @@ mod tests {
     #[test]
     fn what_is_no_model_of_this_kind_and_format_is_refused() {
         assert!(
-            refusal("\"format\":1", "\"format\":2")
-                .contains("format 2, this release reads format 1; train a new one")
+            refusal("\"format\":2", "\"format\":1")
+                .contains("format 1, this release reads format 2; train a new one")
         );
         assert!(refusal("halves", "nights").contains("a model of `nights`, not of `halves`"));
         assert!(refusal("\"seed\":1", "\"seed\":-1").contains("no model file"));
