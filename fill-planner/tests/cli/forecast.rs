@@ -397,13 +397,23 @@ fn run_chooses_the_forecast_that_did_better_and_says_so() {
         assert_eq!(read(&folder.path("state/model.json")), model, "{to}");
         assert!(report.method.starts_with("boosted"));
     }
-    std::fs::write(folder.path("state/model.json"), "{").unwrap();
-    let (_, said) = night(&[]);
-    assert!(
-        said.contains("no model file") && said.contains("this run trains it"),
-        "{said}"
-    );
-    assert_eq!(read(&folder.path("state/model.json")), model);
+    folder.change("state/model.json", |m| m["format"] = 1.into());
+    let format_1 = read(&folder.path("state/model.json"));
+    for (unreadable, said_of_it) in [
+        (
+            &format_1[..],
+            "the model has format 1, this release reads format 2",
+        ),
+        ("{", "no model file"),
+    ] {
+        std::fs::write(folder.path("state/model.json"), unreadable).unwrap();
+        let (_, said) = night(&[]);
+        assert!(
+            said.contains(said_of_it) && said.contains("this run trains it"),
+            "{said}"
+        );
+        assert_eq!(read(&folder.path("state/model.json")), model);
+    }
 }
 
 #[test]

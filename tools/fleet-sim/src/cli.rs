@@ -2,13 +2,13 @@
 
 use crate::{
     history::Viewers,
-    nights,
+    nights, scale,
     world::{WorldSetup, export::Export},
 };
 use anyhow::{Context, ensure};
 use cdn_types::{RegionId, time::Date};
 use clap::{Args, Parser, Subcommand};
-use fill_core::evaluate::replay::Cell;
+use fill_core::{bundle::Grouping, evaluate::replay::Cell};
 use fill_planner::nights::Setup;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -34,6 +34,8 @@ pub enum Command {
     World(ExportArgs),
     /// Replays SIMULATED nights with the planner, baselines and oracles, and reports.
     Evaluate(EvaluateArgs),
+    /// Times the planning of a night for growing catalogues, and prints its peak memory and its gap to the LP bound.
+    Scale(ScaleArgs),
 }
 
 /// Arguments of `history`.
@@ -286,5 +288,69 @@ impl ExportArgs {
             storage: self.storage / 100.0,
             fill: self.fill * 1e12,
         })
+    }
+}
+
+/// Arguments of `scale`.
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    /// Objects of the catalogue, by comma.
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    pub objects: Vec<u32>,
+    /// Appliances; one of four is a fast one.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    pub appliances: u32,
+    /// Regions.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub regions: u16,
+    /// Appliances of a site.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=100))]
+    pub per_site: u16,
+    /// Storage of a site, in percent of the catalogue's bytes.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=400))]
+    pub storage: u16,
+    /// What is placed: title, ladder or file.
+    #[arg(long, default_value = "title", value_parser = grouping)]
+    pub grouping: Grouping,
+    /// TB that the origin sends in a night for each site; without it no link is shared.
+    #[arg(long)]
+    pub origin_cap: Option<f64>,
+    /// Threads that plan.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: u8,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn grouping(text: &str) -> Result<Grouping, String> {
+    serde_json::from_value(text.into()).map_err(|_| "must be title, ladder or file".into())
+}
+
+impl ScaleArgs {
+    /// The checked set-up of each size.
+    pub fn setups(&self) -> anyhow::Result<Vec<scale::Setup>> {
+        ensure!(
+            self.appliances >= self.per_site.into(),
+            "--appliances {} must be at least --per-site {}",
+            self.appliances,
+            self.per_site
+        );
+        ensure!(
+            self.origin_cap.is_none_or(|cap| cap > 0.0 && cap <= 1e6),
+            "--origin-cap must be above 0 and at most 1000000"
+        );
+        let setup = |objects: &u32| scale::Setup {
+            objects: *objects as usize,
+            appliances: self.appliances as usize,
+            regions: self.regions.into(),
+            per_site: self.per_site.into(),
+            storage: f64::from(self.storage) / 100.0,
+            grouping: self.grouping,
+            origin_cap: self.origin_cap.map(|cap| cap * 1e12),
+            threads: self.threads.into(),
+            seed: self.seed,
+        };
+        Ok(self.objects.iter().map(setup).collect())
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! [`world`] is the service that is fitted to public figures (list churn, regions in common, concentration, cold titles):
 //! [`mod@evaluate`] replays its nights with the planner, baselines and oracles, [`world::export`] writes it as files.
+//! [`scale`] times a night's planning for catalogues of up to millions of objects.
 
 pub mod cli;
 pub mod day_curve;
@@ -19,5 +20,6 @@ pub mod history;
 pub mod nights;
 pub mod output;
 pub mod panel;
+pub mod scale;
 pub mod taste;
 pub mod world;

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use fleet_sim::{
     cli::{Cli, Command},
-    evaluate, history, nights, output,
+    evaluate, history, nights, output, scale,
     world::{World, export, measure},
 };
 use std::process::ExitCode;
@@ -61,6 +61,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             for setup in args.setups()? {
                 let measures = measure::measure(&World::new(setup));
                 println!("{}", serde_json::to_string(&measures)?);
+            }
+            Ok(())
+        }
+        Command::Scale(args) => {
+            println!("{}", scale::HEAD);
+            for setup in args.setups()? {
+                println!("{}", scale::line(&setup)?);
             }
             Ok(())
         }

@@ -178,3 +178,53 @@ fn nights_print_a_labelled_table_and_json() {
         (Some(true), Some(2))
     );
 }
+
+#[test]
+fn planning_is_timed_as_the_catalogue_grows_and_one_more_appliance_moves_its_share() {
+    let scale = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_fleet-sim"))
+            .args(["scale", "--appliances", "16", "--regions", "2"])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let out = scale(&["--objects", "800,4000"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .skip(2)
+        .map(|l| l.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let column = |c: usize| {
+        lines
+            .iter()
+            .map(|l| l[c].trim_end_matches(" %"))
+            .collect::<Vec<_>>()
+    };
+    let number = |c: usize| column(c).iter().map(|v| v.parse().unwrap()).collect::<Vec<f64>>();
+    assert_eq!(column(0), ["800", "4000"], "{text}");
+    assert!(
+        number(6)[1] > 4.0 * number(6)[0] && number(6)[0] > 400.0,
+        "{text}"
+    );
+    assert!(number(7).iter().all(|gap| *gap < 3.0), "{text}");
+    assert!(
+        number(8).iter().all(|moved| (0.5..=1.2).contains(moved)),
+        "{text}"
+    );
+
+    for (wrong, named) in [
+        (["--grouping", "shelf"], "title, ladder or file"),
+        (
+            ["--per-site", "17"],
+            "--appliances 16 must be at least --per-site 17",
+        ),
+        (["--objects", "7"], "--objects"),
+        (["--origin-cap", "0"], "--origin-cap must be above 0"),
+    ] {
+        let out = scale(&wrong);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && said.contains(named), "{wrong:?}: {said}");
+    }
+}

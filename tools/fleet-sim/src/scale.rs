@@ -1,7 +1,5 @@
-//! How long and how much memory a night's planning takes as the catalogue grows. Everything is synthetic and from a
+//! How long a night's planning takes, and how much memory, as the catalogue grows. Everything is synthetic and from a
 //! seed: titles of eight files, Zipf demand with a taste of its own in each region, launches, daily noise, weekends.
-//!
-//!     cargo run --release -p fill-planner --example plan-scale -- --objects 10000,100000,1000000
 //!
 //! Three nights of one fleet: boxes are delivered with yesterday's plan on them; then the night that is timed, with the
 //! next day's demand and the real fill caps; then one appliance joins. The timed night includes the forecast from
@@ -12,11 +10,10 @@ use cdn_types::{
     api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, FleetSnapshot, Site},
     time::Date,
 };
-use clap::Parser;
 use fill_core::{
     DecayedMean, History, Inputs, Policy, Rules,
     assemble::{Decided, Expect},
-    bundle::Bundles,
+    bundle::{Bundles, Grouping},
     decide,
     demand::Demand,
     place::Spread,
@@ -35,72 +32,47 @@ const DRAWN: [f64; 8] = [0.02, 0.03, 0.02, 0.05, 0.13, 0.25, 0.35, 0.15];
 /// Days of demand.
 const DAYS: usize = 14;
 
-/// Times planning on synthetic fleets.
-#[derive(Debug, Clone, Parser)]
-struct Args {
-    /// Objects of the catalogue; several sizes are tried one after the other, each in a process of its own.
-    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
-    objects: Vec<usize>,
-    /// Appliances; a quarter are fast ones.
-    #[arg(long, default_value_t = 1_000)]
-    appliances: usize,
+/// What is planned.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Objects of the catalogue.
+    pub objects: usize,
+    /// Appliances; one of four is a fast one.
+    pub appliances: usize,
     /// Regions.
-    #[arg(long, default_value_t = 50)]
-    regions: usize,
-    /// Appliances of a site.
-    #[arg(long, default_value_t = 4)]
-    per_site: usize,
-    /// A site's storage as a share of the catalogue.
-    #[arg(long, default_value_t = 0.15)]
-    storage: f64,
-    /// What is placed: title, ladder or file.
-    #[arg(long, default_value = "title")]
-    grouping: String,
-    /// Cap of the origin, in bytes a night for each site; without it no link is shared.
-    #[arg(long)]
-    origin_cap: Option<f64>,
-    /// Threads.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
-    /// Seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub regions: usize,
+    /// Appliances of a site, at least four.
+    pub per_site: usize,
+    /// A site's storage as a share of the catalogue's bytes.
+    pub storage: f64,
+    /// What is placed.
+    pub grouping: Grouping,
+    /// Bytes that the origin sends in a night for each site; without it no link is shared.
+    pub origin_cap: Option<f64>,
+    /// Threads that plan.
+    pub threads: usize,
+    /// Seed of everything.
+    pub seed: u64,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    if args.objects.len() == 1 {
-        return one(&args);
-    }
-    println!(
-        "| objects | forecast s | decisions s | parts s | all s | peak memory | copies placed | gap | bytes moved when one joins, over its share |"
-    );
-    println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for objects in &args.objects {
-        // Peak memory is a figure of a process.
-        let mut rest: Vec<String> = std::env::args().skip(1).collect();
-        rest.push(format!("--objects={objects}"));
-        rest.retain(|a| !a.contains(','));
-        if let Some(at) = rest.iter().position(|a| a == "--objects") {
-            rest.remove(at);
-        }
-        let status = std::process::Command::new(std::env::current_exe()?)
-            .args(rest)
-            .status()?;
-        anyhow::ensure!(status.success(), "{objects} objects: {status}");
-    }
-    Ok(())
-}
+/// Head of the table.
+pub const HEAD: &str = "\
+| objects | forecast s | decisions s | parts s | all s | peak memory | copies placed | gap | bytes moved when one joins, over its share |
+|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
 
-/// One size: one line of the table.
-fn one(args: &Args) -> anyhow::Result<()> {
-    let mut world = World::new(args, args.objects[0])?;
+/// One size: a line of the table.
+///
+/// # Errors
+/// A plan that cannot be made, e.g. of a fleet without sites.
+pub fn line(setup: &Setup) -> anyhow::Result<String> {
+    reset_peak_memory();
+    let mut world = World::new(setup)?;
     let delivered = world.night(0, true)?;
     world.hold(&delivered);
     let timed = world.night(1, false)?;
     let peak = peak_memory();
     world.hold(&timed);
-    let joined = world.join(args)?;
+    let joined = world.join(setup)?;
     let after = world.night(1, false)?;
     // Its fair share is by storage: fast ones have less.
     let capacity = |a: &ApplianceView| a.capacity.storage.0 as f64;
@@ -114,9 +86,9 @@ fn one(args: &Args) -> anyhow::Result<()> {
         .sum();
     let fair = world.fleet.appliances.last().map_or(0.0, capacity) / all;
     let moved = after.filled_at(joined) / after.stored_at(joined).max(1.0) / fair;
-    println!(
+    Ok(format!(
         "| {} | {:.1} | {:.1} | {:.1} | {:.1} | {} | {} | {:.2} % | {moved:.2} |",
-        args.objects[0],
+        setup.objects,
         timed.forecast,
         timed.decisions,
         timed.parts,
@@ -124,8 +96,7 @@ fn one(args: &Args) -> anyhow::Result<()> {
         peak,
         timed.copies,
         100.0 * timed.gap,
-    );
-    Ok(())
+    ))
 }
 
 /// What a night came to.
@@ -180,12 +151,12 @@ fn unit(seed: u64, a: usize, b: usize, c: usize) -> f64 {
 }
 
 impl World {
-    fn new(args: &Args, objects: usize) -> anyhow::Result<Self> {
-        let titles = objects.div_ceil(RATES.len());
+    fn new(setup: &Setup) -> anyhow::Result<Self> {
+        let titles = setup.objects.div_ceil(RATES.len());
         let mut list = Vec::with_capacity(titles * RATES.len());
         let mut sizes = Vec::with_capacity(titles);
         for t in 0..titles {
-            let seconds = 60.0 * (20.0 + 100.0 * unit(args.seed, t, 1, 0));
+            let seconds = 60.0 * (20.0 + 100.0 * unit(setup.seed, t, 1, 0));
             let title = TitleId::new(format!("title-{t:06}"))?;
             let mut all = 0.0;
             for (f, rate) in RATES.iter().enumerate() {
@@ -203,26 +174,26 @@ impl World {
             }
             sizes.push(all);
         }
-        let regions: Vec<RegionId> = (0..args.regions)
+        let regions: Vec<RegionId> = (0..setup.regions)
             .map(|r| RegionId::new(format!("region-{r:02}")))
             .collect::<Result<_, _>>()?;
         let all: f64 = sizes.iter().sum();
-        let storage = all * args.storage / (args.per_site as f64 - 0.75);
-        let site_count = args.appliances / args.per_site;
+        let storage = all * setup.storage / (setup.per_site as f64 - 0.75);
+        let site_count = setup.appliances / setup.per_site;
         let mut sites = Vec::new();
         let mut appliances = Vec::new();
         for s in 0..site_count {
             let id = SiteId::new(format!("site-{s:03}"))?;
             sites.push(Site::new(id, regions[s % regions.len()].clone()));
-            for a in 0..args.per_site {
+            for a in 0..setup.per_site {
                 appliances.push(appliance(s, a, storage)?);
             }
         }
         // In the busiest hour six tenths of the fleet's egress are asked for.
         let egress: f64 = appliances.iter().map(|a| a.capacity.egress.0 as f64).sum();
         let policy = Policy {
-            grouping: serde_json::from_value(args.grouping.clone().into())?,
-            links: args
+            grouping: setup.grouping,
+            links: setup
                 .origin_cap
                 .map(|cap| origin(cap * site_count as f64))
                 .into_iter()
@@ -240,8 +211,8 @@ impl World {
             region_bytes: 0.6 * egress / 2.0 / 8.0 * 86_400.0 / regions.len() as f64,
             regions,
             date: "2026-11-23".parse()?,
-            seed: args.seed,
-            threads: Threads(args.threads),
+            seed: setup.seed,
+            threads: Threads(setup.threads),
         })
     }
 
@@ -324,8 +295,8 @@ impl World {
     }
 
     /// One more appliance in the first site, with a week's fill in one night; its site.
-    fn join(&mut self, args: &Args) -> anyhow::Result<usize> {
-        let mut new = appliance(0, args.per_site, 0.0)?;
+    fn join(&mut self, setup: &Setup) -> anyhow::Result<usize> {
+        let mut new = appliance(0, setup.per_site, 0.0)?;
         new.capacity = self.fleet.appliances[1].capacity;
         new.capacity.fill_rate = BitsPerSecond(u64::MAX);
         self.fleet.appliances.push(new);
@@ -441,7 +412,13 @@ fn origin(cap: f64) -> Link {
     }
 }
 
-/// Most memory that this process ever had.
+/// From here on [`peak_memory`] counts anew, from what is resident now (proc(5), `clear_refs`).
+fn reset_peak_memory() {
+    // Where it may not be written, the peak is that of all sizes so far: too much, never too little.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Most memory that this process had since the last reset.
 fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
