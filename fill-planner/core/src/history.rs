@@ -135,6 +135,10 @@ impl History {
     pub fn planned(&self) -> Date {
         self.planned
     }
+    /// Hour after the newest known one; of demand that is told by days, the end of the newest.
+    pub fn end(&self) -> Hour {
+        self.end
+    }
     /// Dates of the days known, newest first.
     pub fn days(&self) -> &[Date] {
         &self.days

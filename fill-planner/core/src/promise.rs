@@ -13,17 +13,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Days that are planned again to see how far off the method is.
-const DAYS: i64 = 7;
+const DAYS: usize = 14;
 /// Least days for an interval: below that it would say nothing.
 const LEAST_DAYS: usize = 3;
 /// Days of history that a day must have before it to be planned again.
 const LEAST_HISTORY: usize = 3;
 /// Objects times appliances above which days are not planned again: it would take longer than the night's plan itself.
-const MOST_WORK: usize = 20_000_000;
+const MOST_WORK: usize = 10_000_000;
 /// Fill that never binds, in bits a second: days are planned again for boxes that were delivered filled.
 const FREE_FILL: u64 = 1 << 50;
 /// Student's t for a two-sided 90 % interval, by degrees of freedom from 2 on.
-const STUDENT: [f64; 5] = [2.920, 2.353, 2.132, 2.015, 1.943];
+const STUDENT: [f64; 12] = [
+    2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771,
+];
 /// What two shares differ by at least in order to differ.
 const EXACT: f64 = 1e-6;
 /// Titles that a review names.
@@ -183,7 +185,7 @@ pub fn review(
 }
 
 /// Promises for the plan that `inputs` make, whose report expects `expected` (0 to 1): plans the days before it anew by the same
-/// method from `rows`, all the demand that is known. Absent where too little is known, or to find out would take too long.
+/// method from `rows`, all the demand that is known, of which each of them is told as little as tonight is of its day. Absent where too little is known, or to find out would take too long.
 ///
 /// # Errors
 /// When catalogue or fleet contradict themselves.
@@ -203,12 +205,16 @@ pub fn promise(
         return Ok(None);
     }
     let fleet = as_delivered(inputs.fleet);
+    let known = inputs.history.end();
+    // Tonight knows nothing of the hours between the newest known one and the day that it plans.
+    let unknown = Hour::start_of(inputs.history.planned()).0 - known.0;
     let mut ratios = Vec::new();
-    let mut date = inputs.history.planned();
+    let mut date = known.date(); // not all of its demand has come yet; that of the days before it has
     for _ in 0..DAYS {
         let Ok(before) = date.yesterday() else { break };
         date = before;
-        let history = History::before(date, rows);
+        let told = Hour::start_of(date).0 - unknown;
+        let history = History::before(date, rows.iter().filter(|r| r.hour.0 < told));
         if history.days().len() < LEAST_HISTORY {
             break;
         }
