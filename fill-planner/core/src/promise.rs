@@ -185,7 +185,8 @@ pub fn review(
 }
 
 /// Promises for the plan that `inputs` make, whose report expects `expected` (0 to 1): plans the days before it anew by the same
-/// method from `rows`, all the demand that is known, of which each of them is told as little as tonight is of its day. Absent where too little is known, or to find out would take too long.
+/// method from `rows`, all the demand that is known. Of its own day and the hours before it each of them is told as little as
+/// tonight is. Absent where too little is known, or to find out would take too long.
 ///
 /// # Errors
 /// When catalogue or fleet contradict themselves.

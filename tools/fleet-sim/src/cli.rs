@@ -297,7 +297,7 @@ pub struct ScaleArgs {
     /// Objects of the catalogue, by comma.
     #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub objects: Vec<u32>,
-    /// Appliances; one of four is a fast one.
+    /// Appliances; the fourth of each site is a fast one.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
     pub appliances: u32,
     /// Regions.

@@ -65,8 +65,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Scale(args) => {
+            let setups = args.setups()?;
             println!("{}", scale::HEAD);
-            for setup in args.setups()? {
+            for setup in setups {
                 println!("{}", scale::line(&setup)?);
             }
             Ok(())

@@ -37,7 +37,7 @@ const DAYS: usize = 14;
 pub struct Setup {
     /// Objects of the catalogue.
     pub objects: usize,
-    /// Appliances; one of four is a fast one.
+    /// Appliances; the fourth of each site is a fast one.
     pub appliances: usize,
     /// Regions.
     pub regions: usize,

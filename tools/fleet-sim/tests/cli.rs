@@ -226,5 +226,6 @@ fn planning_is_timed_as_the_catalogue_grows_and_one_more_appliance_moves_its_sha
         let out = scale(&wrong);
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(!out.status.success() && said.contains(named), "{wrong:?}: {said}");
+        assert!(out.stdout.is_empty(), "{wrong:?}: a table without a line");
     }
 }

@@ -6,8 +6,9 @@ use cdn_types::{
     api::v1::{ApplianceView, Capacity, Catalogue, CatalogueObject, DemandRow, FleetSnapshot, Site},
     time::Date,
 };
-use fill_core::{DecayedMean, History, Inputs, Policy, Rules, promise};
+use fill_core::{DecayedMean, Forecast, History, Inputs, Policy, Predictor, Rules, promise};
 use fleet_sim::history::{self, Viewers};
+use std::sync::Mutex;
 
 /// Days of demand before the planned one, as the demonstration has them.
 const DAYS: i64 = 14;
@@ -52,6 +53,24 @@ fn fleet(regions: &[RegionId], storage: f64, catalogue: &Catalogue) -> FleetSnap
     }
 }
 
+/// The planner's own forecast; keeps what days it was asked for, and the hour after the newest that it was told.
+#[derive(Default)]
+struct Watched {
+    forecast: DecayedMean,
+    asked: Mutex<Vec<(Date, Hour)>>,
+}
+
+impl Predictor for Watched {
+    fn name(&self) -> &str {
+        self.forecast.name()
+    }
+    fn predict(&self, history: &History) -> Forecast {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push((history.planned(), history.end()));
+        self.forecast.predict(history)
+    }
+}
+
 /// Whether the promise for `date` is kept, made at this hour of the day before; also how wide it is.
 fn kept(titles: usize, storage: f64, date: Date, hour: i64, seed: u64) -> (bool, f64) {
     let catalogue = catalogue(titles);
@@ -82,11 +101,19 @@ fn kept(titles: usize, storage: f64, date: Date, hour: i64, seed: u64) -> (bool,
         rules: Rules::default(),
         policy: &Policy::default(),
     };
-    let predictor = DecayedMean::default();
+    let predictor = Watched::default();
     let planned = fill_core::plan(&inputs, &predictor).unwrap();
     let promise = promise::promise(&inputs, &predictor, &rows, planned.report.hit_share())
         .unwrap()
         .unwrap();
+    // Days planned anew are whole, and were told as little as tonight is.
+    let asked = predictor.asked.lock().unwrap();
+    let unknown = |(planned, end): &(Date, Hour)| Hour::start_of(*planned).0 - end.0;
+    assert!(asked.len() > promise.days, "{asked:?}");
+    for anew in &asked[1..] {
+        assert!(Hour::start_of(anew.0).0 + 24 <= history.end().0, "{asked:?}");
+        assert!(unknown(anew) >= unknown(&asked[0]), "{asked:?}");
+    }
     let came = promise::review(&planned.plan, &fleet, &Default::default(), Some(promise), &all).unwrap();
     (came.kept.unwrap(), promise.high - promise.low)
 }
