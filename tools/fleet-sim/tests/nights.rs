@@ -3,15 +3,16 @@
 
 use fleet_sim::nights::{Setup, simulate};
 
+/// An appliance holds twenty titles and can fill two in a night.
 fn setup() -> Setup {
     Setup {
-        titles: 100,
+        titles: 200,
         appliances: 4,
         nights: 6,
         regions: 2,
         storage: 0.2,
-        fill: 0.054,
-        sessions: 2_000.0,
+        fill: 0.108,
+        sessions: 4_000.0,
         churn: 0.25,
         launches: 0.1,
         seed: 1,
@@ -55,5 +56,5 @@ fn on_steady_demand_the_forecast_is_as_good_as_the_oracle_and_moves_next_to_noth
     };
     let all = simulate(&steady).unwrap().all;
     assert!(all.forecast.hit_share > 0.98 * all.oracle.hit_share, "{all:?}");
-    assert!(all.forecast.churn < 0.01, "{all:?}");
+    assert!(all.forecast.churn < steady.fill / 5.0, "{all:?}");
 }
