@@ -35,14 +35,19 @@ impl Pace {
 
     /// Waits until `bytes`, just read, were due.
     pub(super) async fn read(&self, bytes: usize) {
-        let Some(rate) = self.bytes_a_second else { return };
         let now = Instant::now();
+        if let Some(due) = self.due(bytes, now).filter(|due| *due > now) {
+            sleep_until(due).await;
+        }
+    }
+
+    /// When `bytes`, read by `now`, were due.
+    fn due(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        let rate = self.bytes_a_second?;
         let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
         let due = self.due.get().max(earliest) + Duration::from_secs_f64(bytes as f64 / rate as f64);
         self.due.set(due);
-        if due > now {
-            sleep_until(due).await;
-        }
+        Some(due)
     }
 }
 
@@ -50,15 +55,22 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_takes_its_time() {
-        let began = Instant::now();
+    #[test]
+    fn a_slow_reader_takes_its_time() {
         let pace = Pace::new(Some(100_000));
         assert_eq!(pace.bite(), 5000);
+        let began = pace.due.get();
+        let mut now = began;
         for _ in 0..20 {
-            pace.read(5000).await;
+            now = pace.due(5000, now).unwrap();
         }
-        assert_eq!(began.elapsed().as_millis(), 1000);
-        assert_eq!(Pace::new(None).bite(), 1 << 20);
+        assert_eq!((now - began).as_millis(), 1000);
+        let late = now + Duration::from_secs(10);
+        let due = pace.due(5000, late).unwrap();
+        assert_eq!(late - due, CATCH_UP - Duration::from_millis(50));
+
+        let fast = Pace::new(None);
+        assert_eq!(fast.bite(), 1 << 20);
+        assert_eq!(fast.due(5000, now), None);
     }
 }
