@@ -1,6 +1,7 @@
 //! What viewers watch. Each title has a score in each region: half of it the same everywhere, half the region's own.
 //! Scores drift from week to week (a part is replaced by chance); titles are drawn in proportion to 1 / rank^0.9 of their
-//! score, a Zipf-like curve, and between two weeks from both: what rises or falls does so over days. A title that appears for the first time is drawn several times as much in its first days.
+//! score, a Zipf-like curve, and between two weeks from both: what rises or falls does so over days. A title that appears
+//! for the first time is drawn several times as much in its first days.
 
 use crate::dice::Dice;
 

@@ -73,4 +73,12 @@ mod tests {
         assert_eq!(fast.bite(), 1 << 20);
         assert_eq!(fast.due(5000, now), None);
     }
+
+    #[tokio::test]
+    async fn a_read_waits_until_it_was_due() {
+        let pace = Pace::new(Some(100_000));
+        let due = pace.due.get() + Duration::from_millis(50);
+        pace.read(5000).await;
+        assert!(Instant::now() >= due);
+    }
 }
